@@ -41,8 +41,9 @@ class ResNetBackbone(Section):
     depth: Literal[18, 34, 50, 101, 152] = 101
     """Layers (paper, section 3: 101 by default; table 'depth': 50, 101, 152)."""
     weights: str = "imagenet"
-    """`imagenet` (torchvision's newest ImageNet weights), `none`, or the path of a state dict of
-    torchvision's key names, of the whole network or of its first stages."""
+    """`imagenet` (torchvision's IMAGENET1K_V1), the name of another of its weight enums, `none`,
+    or the path of a state dict of torchvision's key names, of the whole network or of its first
+    stages."""
     frozen_stages: Literal[0, 1, 2, 3, 4] = 2
     """How many stages are never trained: 1 is conv1, 2 is conv1 and conv2 (py-R-FCN), ..."""
     conv5_norm: Literal["frozen", "group", "batch"] = "frozen"

@@ -1,0 +1,161 @@
+"""From a config to objects: the one place that knows both sides.
+
+Every function turns one section of the config into explicit keyword arguments; nothing below this
+floor ever sees a config.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from rfcn.config import schema
+from rfcn.datasets.voc import VOCDataset
+from rfcn.errors import ConfigError
+from rfcn.models.anchors import AnchorGrid
+from rfcn.models.detector import Normalize, TwoStageDetector
+from rfcn.models.heads.rfcn import RFCNHead
+from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
+from rfcn.models.postprocess import PostProcess
+from rfcn.models.resnet import ResNet
+from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork, RPNHead
+from rfcn.models.sampling import AllRoIs, RandomRoIs
+from rfcn.models.tiny import TinyBackbone
+from rfcn.models.weights import load_backbone
+
+logger = logging.getLogger("rfcn")
+
+
+def build_detector(
+    config: schema.Model, class_names: Sequence[str], *, pretrained: bool = True
+) -> TwoStageDetector:
+    """The detector of a config for these classes (without background).
+
+    With `pretrained=False` no backbone weights are looked for: the caller loads a whole detector.
+    """
+    backbone = build_backbone(config.backbone, pretrained=pretrained)
+    sampler, roi_loss = build_roi_loss(config)
+    return TwoStageDetector(
+        normalize=Normalize(config.pixel_mean, config.pixel_std),
+        backbone=backbone,
+        proposer=build_rpn(config.proposer, backbone),
+        roi_head=build_head(config.roi_head, backbone, classes=len(class_names)),
+        sampler=sampler,
+        roi_loss=roi_loss,
+        postprocess=PostProcess(
+            score_threshold=config.postprocess.score_threshold,
+            nms_threshold=config.postprocess.nms_threshold,
+            max_detections=config.postprocess.max_detections,
+            box_std=config.box_std,
+        ),
+    )
+
+
+def build_backbone(
+    config: schema.ResNetBackbone | schema.TinyBackbone, *, pretrained: bool
+) -> ResNet | TinyBackbone:
+    """The backbone of a config."""
+    if isinstance(config, schema.TinyBackbone):
+        return TinyBackbone(config.width, stride=config.stride, norm=config.norm)
+    backbone = ResNet(
+        config.depth, frozen_stages=config.frozen_stages, conv5_norm=config.conv5_norm
+    )
+    if not pretrained:
+        return backbone
+    stages = [f"conv{number}" for number in range(1, 6)]
+    untrained = stages
+    if config.weights != "none":
+        untrained = load_backbone(backbone, config.depth, config.weights)
+    _check_untrained(config, untrained)
+    return backbone
+
+
+def _check_untrained(config: schema.ResNetBackbone, untrained: Sequence[str]) -> None:
+    """Say which stages start from random weights, where that is not plainly what was asked for."""
+    frozen = [f"conv{number}" for number in range(1, config.frozen_stages + 1)]
+    stuck = [stage for stage in untrained if stage in frozen]
+    if stuck and config.weights != "none":
+        raise ConfigError(
+            f"model.backbone: {config.weights} holds no weights for {', '.join(stuck)}, and "
+            f"frozen_stages: {config.frozen_stages} would never train them. Lower frozen_stages."
+        )
+    if stuck:
+        logger.warning(
+            "model.backbone.weights is none: %s start from random weights and stay frozen "
+            "(frozen_stages: %d)",
+            ", ".join(stuck),
+            config.frozen_stages,
+        )
+    if untrained == ["conv5"] and config.conv5_norm == "frozen":
+        logger.warning(
+            "%s holds no conv5: it starts from random weights behind frozen batch norm, which "
+            "trains badly; set model.backbone.conv5_norm to group",
+            config.weights,
+        )
+
+
+def build_rpn(config: schema.RPN, backbone: ResNet | TinyBackbone) -> RegionProposalNetwork:
+    """The region proposal network of a config, on the backbone's conv4."""
+    anchors = AnchorGrid(
+        base_size=config.anchors.base_size,
+        scales=config.anchors.scales,
+        ratios=config.anchors.ratios,
+        stride=backbone.stride,
+    )
+    return RegionProposalNetwork(
+        head=RPNHead(backbone.rpn_channels, config.channels, len(anchors)),
+        anchors=anchors,
+        loss=AnchorLoss(
+            positive_iou=config.positive_iou,
+            negative_iou=config.negative_iou,
+            batch=config.batch,
+            positive_fraction=config.positive_fraction,
+            sigma=config.box_loss_sigma,
+        ),
+        select=ProposalSelector(
+            min_size=config.min_size,
+            candidates=config.candidates,
+            nms_threshold=config.nms_threshold,
+        ),
+        train_proposals=config.train_proposals,
+        test_proposals=config.test_proposals,
+    )
+
+
+def build_head(
+    config: schema.RFCN, backbone: ResNet | TinyBackbone, *, classes: int
+) -> RFCNHead:
+    """The RoI head of a config, on the backbone's conv5. classes: C, without background."""
+    box_sets = {"agnostic": 1, "background_foreground": 2, "class_aware": classes + 1}
+    return RFCNHead(
+        backbone.roi_channels,
+        classes=classes,
+        k=config.k,
+        reduction=config.reduction,
+        box_sets=box_sets[config.box_sets],
+        stride=backbone.stride,
+    )
+
+
+def build_roi_loss(config: schema.Model) -> tuple[AllRoIs, MeanLoss]:
+    """Which RoIs a step looks at, and the loss over them: they belong together."""
+    loss = config.roi_loss
+    if isinstance(loss, schema.OHEM):
+        return (
+            AllRoIs(foreground_iou=loss.foreground_iou, box_std=config.box_std),
+            OnlineHardExampleLoss(kept=loss.keep, box_weight=config.box_loss_weight),
+        )
+    return (
+        RandomRoIs(
+            rois=loss.rois,
+            foreground_fraction=loss.foreground_fraction,
+            foreground_iou=loss.foreground_iou,
+            background_iou=loss.background_iou,
+            box_std=config.box_std,
+        ),
+        MeanLoss(box_weight=config.box_loss_weight),
+    )
+
+
+def is_new_layer(name: str) -> bool:
+    """Whether a parameter, by its name in the detector, belongs to a layer that R-FCN adds to the
+    backbone (their biases learn faster, see `train.bias_lr_factor`)."""
+    return name.startswith(("proposer.", "roi_head."))

@@ -1,0 +1,115 @@
+"""The spine: picture -> backbone -> proposals -> score maps -> vote -> loss or detections."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, overload
+
+import torch
+from torch import Tensor, nn
+
+from rfcn.boxes import to_rois
+from rfcn.models.losses import RoILoss
+from rfcn.structures import (
+    Detections,
+    Features,
+    ImageBatch,
+    RoIOutputs,
+    RoISample,
+    Target,
+)
+
+RoISampler = Callable[[Sequence[Tensor], Sequence[Target]], RoISample]
+PostProcessor = Callable[[RoIOutputs, Sequence[Tensor], ImageBatch], list[Detections]]
+
+
+class RoIHead(Protocol):
+    """(features [N, Cf, H, W], rois [R, 5]) -> `RoIOutputs`."""
+
+    inclusive_corners: bool
+    """Whether the RoI rows carry inclusive corners (see `rfcn.boxes.to_rois`)."""
+
+    def __call__(self, features: Tensor, rois: Tensor) -> RoIOutputs: ...
+
+
+class Normalize(nn.Module):
+    """(bytes - mean) / std, with the padding put back to zero.
+
+    The numbers belong to the weights: they are buffers, and travel with them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, batch: ImageBatch) -> Tensor:
+        """[N, 3, H, W] uint8 -> float32 of the same shape."""
+        images = (batch.tensor.to(self.mean.dtype) - self.mean) / self.std
+        for image, (height, width) in zip(images, batch.sizes, strict=True):
+            image[:, height:] = 0
+            image[:, :, width:] = 0
+        return images
+
+
+class TwoStageDetector(nn.Module):
+    """Any two-stage detector: what it is made of is what it is given.
+
+    Args:
+        normalize: batch -> normalised pictures [N, 3, H, W].
+        backbone: pictures -> `Features`.
+        proposer: (batch, features, targets or None) -> (proposals, losses).
+        roi_head: (features, rois) -> `RoIOutputs`.
+        sampler: (proposals, targets) -> `RoISample`.
+        roi_loss: (outputs, sample) -> losses.
+        postprocess: (outputs, proposals, batch) -> detections.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalize: nn.Module,
+        backbone: nn.Module,
+        proposer: nn.Module,
+        roi_head: nn.Module,
+        sampler: RoISampler,
+        roi_loss: RoILoss,
+        postprocess: PostProcessor,
+    ) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.backbone = backbone
+        self.proposer = proposer
+        self.roi_head = roi_head
+        self.sampler = sampler
+        self.roi_loss = roi_loss
+        self.postprocess = postprocess
+
+    @overload
+    def forward(self, batch: ImageBatch, targets: list[Target]) -> dict[str, Tensor]: ...
+
+    @overload
+    def forward(self, batch: ImageBatch, targets: None = None) -> list[Detections]: ...
+
+    def forward(
+        self, batch: ImageBatch, targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
+        """With targets, a dict of scalar losses; without, the detections of each picture."""
+        features = self.features(batch)
+        proposals, losses = self.proposer(batch, features, targets)
+        if targets is None:
+            outputs = self.roi_head(features.roi, self.rois(proposals))
+            return self.postprocess(outputs, proposals, batch)
+        sample = self.sampler(proposals, targets)
+        outputs = self.roi_head(features.roi, self.rois(sample.boxes))
+        return {**losses, **self.roi_loss(outputs, sample)}
+
+    def features(self, batch: ImageBatch) -> Features:
+        """The backbone's maps of a batch."""
+        features: Features = self.backbone(self.normalize(batch))
+        return features
+
+    def rois(self, boxes: Sequence[Tensor]) -> Tensor:
+        """Boxes of each picture as the RoI rows [R, 5] its head takes."""
+        return to_rois(boxes, inclusive=bool(self.roi_head.inclusive_corners))

@@ -1,0 +1,76 @@
+"""A small residual backbone to be trained from scratch: the demo, tests, and CPUs."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rfcn.models.normalization import group_norm
+from rfcn.structures import Features
+
+
+class TinyBackbone(nn.Module):
+    """Four residual stages after a strided stem; the last keeps the resolution by dilation.
+
+    Args:
+        width: channels of the stem; the stages have 2, 4, 4 and 4 times as many.
+        stride: 8 or 16 pixels a cell of both feature maps.
+        norm: `group` (any batch size) or live `batch` statistics.
+    """
+
+    def __init__(
+        self, width: int, *, stride: int = 16, norm: Literal["group", "batch"] = "group"
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.rpn_channels = self.roi_channels = 4 * width
+        make_norm = group_norm if norm == "group" else nn.BatchNorm2d
+        self.conv1 = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
+        self.norm1 = make_norm(width)
+        self.conv2 = ResidualBlock(width, 2 * width, stride=2, make_norm=make_norm)
+        self.conv3 = ResidualBlock(2 * width, 4 * width, stride=2, make_norm=make_norm)
+        self.conv4 = ResidualBlock(4 * width, 4 * width, stride=stride // 8, make_norm=make_norm)
+        self.conv5 = ResidualBlock(4 * width, 4 * width, dilation=2, make_norm=make_norm)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Features:
+        """images: [N, 3, H, W] normalised -> conv4 and conv5, both of this backbone's stride."""
+        x = F.relu(self.norm1(self.conv1(images)))
+        conv4 = self.conv4(self.conv3(self.conv2(x)))
+        return Features(rpn=conv4, roi=self.conv5(conv4))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (ResNet's basic block)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        make_norm: Callable[[int], nn.Module] = group_norm,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(
+            in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False
+        )
+        self.norm1 = make_norm(out_channels)
+        self.conv2 = nn.Conv2d(
+            out_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False
+        )
+        self.norm2 = make_norm(out_channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), make_norm(out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [N, C, H, W] -> [N, C', ceil(H / stride), ceil(W / stride)]."""
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(self.shortcut(x) + residual)

@@ -1,0 +1,111 @@
+"""Foreign weights for a backbone: found, downloaded or refused in words."""
+
+import urllib.error
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from rfcn.errors import MachineError, WeightsError
+from rfcn.models.resnet import STAGES, ResNet
+
+DEFAULT_ENUM = "IMAGENET1K_V1"
+"""torchvision's weights whose recipe is closest to those the paper started from."""
+
+
+def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
+    """Give a ResNet its pretrained weights.
+
+    Args:
+        backbone: changed in place. depth: 18, 34, 50, 101 or 152.
+        weights: `imagenet`, the name of a torchvision weight enum, or the path of a state dict with
+            torchvision's key names. The file may end after any stage; what it does not hold keeps
+            its random initialisation.
+
+    Returns:
+        the stages that were left untrained, e.g. ["conv5"].
+
+    Raises:
+        MachineError: a download failed. WeightsError: the file is missing, broken or does not fit.
+    """
+    if weights == "imagenet" or weights.startswith("IMAGENET"):
+        state = _download(depth, DEFAULT_ENUM if weights == "imagenet" else weights)
+        source = weights
+    else:
+        state = _read(Path(weights).expanduser())
+        source = str(weights)
+    return load_stages(backbone, state, source)
+
+
+def load_stages(backbone: ResNet, state: dict[str, Tensor], source: str) -> list[str]:
+    """Copy whole stages of a state dict; see `load_backbone`. `source` names it in messages."""
+    wanted = backbone.state_dict()
+    untrained = []
+    for number, modules in enumerate(STAGES, start=1):
+        keys = [key for key in wanted if key.split(".")[0] in modules]
+        found = [key for key in keys if key in state]
+        if not found:
+            untrained.append(f"conv{number}")
+            continue
+        wrong = [key for key in keys if key not in state or state[key].shape != wanted[key].shape]
+        if wrong:
+            raise WeightsError(
+                f"{source}: conv{number} does not fit this backbone: {wrong[0]} is "
+                f"{_shape(state.get(wrong[0]))}, expected {_shape(wanted[wrong[0]])} "
+                f"({len(wrong)} of {len(keys)} tensors differ). Check model.backbone.depth."
+            )
+        for key in keys:
+            wanted[key].copy_(state[key])
+    if len(untrained) == len(STAGES):
+        raise WeightsError(
+            f"{source}: holds no tensor of a torchvision ResNet (expected names such as "
+            f"conv1.weight and layer1.0.conv1.weight, found {', '.join(list(state)[:3])})."
+        )
+    return untrained
+
+
+def _download(depth: int, name: str) -> dict[str, Tensor]:
+    enum = torchvision.models.get_model_weights(f"resnet{depth}")
+    if name not in enum.__members__:
+        raise WeightsError(
+            f"model.backbone.weights: torchvision has no {name} for ResNet-{depth}; "
+            f"it has {', '.join(enum.__members__)}."
+        )
+    weights = enum[name]
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise MachineError(
+            f"cannot download {weights.url} ({error}). Put the file into {folder} yourself, or set "
+            "model.backbone.weights to the path of a copy, or to none to start from random weights."
+        ) from error
+    return state
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(
+            f"model.backbone.weights: there is no file {path}. Use imagenet, none, or the path of "
+            "a state dict."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
+        raise WeightsError(
+            f"{path} cannot be read as weights ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). It may be "
+            "truncated or not a state dict; fetch it again."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} is not a state dict: expected tensors by name.")
+    return state
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else str(tuple(tensor.shape))
