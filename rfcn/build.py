@@ -120,9 +120,7 @@ def build_rpn(config: schema.RPN, backbone: ResNet | TinyBackbone) -> RegionProp
     )
 
 
-def build_head(
-    config: schema.RFCN, backbone: ResNet | TinyBackbone, *, classes: int
-) -> RFCNHead:
+def build_head(config: schema.RFCN, backbone: ResNet | TinyBackbone, *, classes: int) -> RFCNHead:
     """The RoI head of a config, on the backbone's conv5. classes: C, without background."""
     box_sets = {"agnostic": 1, "background_foreground": 2, "class_aware": classes + 1}
     return RFCNHead(

@@ -7,6 +7,7 @@ Boxes are float32 (x1, y1, x2, y2), half-open, 0-based, in picture pixels (see `
 Label 0 is background everywhere; classes are 1..C.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -99,17 +100,21 @@ class Detections:
     """[D] float32, 0..1."""
     labels: Tensor
     """[D] int64, 1..C."""
+    rois: Tensor | None = None
+    """[D] int64: the proposal of its picture that each one was made from, where known."""
 
     def __len__(self) -> int:
         return self.scores.shape[0]
 
     def to(self, device: torch.device | str) -> "Detections":
         """The same detections with their tensors on `device`."""
-        return Detections(
-            self.boxes.to(device), self.scores.to(device), self.labels.to(device)
-        )
+        return self._map(lambda tensor: tensor.to(device))
 
     def above(self, threshold: float) -> "Detections":
         """Those with a score of at least `threshold`."""
         keep = self.scores >= threshold
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+        return self._map(lambda tensor: tensor[keep])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Detections":
+        rois = None if self.rois is None else change(self.rois)
+        return Detections(change(self.boxes), change(self.scores), change(self.labels), rois)

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def base_anchors(
-    base_size: float, scales: Sequence[float], ratios: Sequence[float]
-) -> Tensor:
+def base_anchors(base_size: float, scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """The anchors of the cell at the origin: [ratios x scales, 4] half-open, ratio-major.
 
     As in the released code: a ratio turns the base square into a box of about its area with whole

@@ -62,4 +62,4 @@ class PostProcess:
         boxes = boxes[rows, labels.clamp(max=deltas.shape[1] - 1)]
         scores = scores[rows, labels]
         kept = nms(boxes, scores, self.nms_threshold, groups=labels, limit=self.max_detections)
-        return Detections(boxes[kept], scores[kept], labels[kept])
+        return Detections(boxes[kept], scores[kept], labels[kept], rois=rows[kept])

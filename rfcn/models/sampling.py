@@ -111,7 +111,5 @@ class RandomRoIs(AllRoIs):
         is_background = ~is_foreground & (overlap >= self.background_iou)
         most = round(self.rois * self.foreground_fraction)
         foreground = pick(is_foreground.nonzero()[:, 0], most, generator)
-        background = pick(
-            is_background.nonzero()[:, 0], self.rois - foreground.shape[0], generator
-        )
+        background = pick(is_background.nonzero()[:, 0], self.rois - foreground.shape[0], generator)
         return torch.cat([foreground, background])
