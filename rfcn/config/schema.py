@@ -7,7 +7,17 @@ default beside theirs.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from rfcn.config.classes import check_class_names
+
+
+def _whole(value: object) -> object:
+    """Python takes `true` for 1 and 50.0 for 50, and so would a literal; a config must not."""
+    if type(value) is not int:
+        raise ValueError(f"expected an integer, found {value!r}")
+    return value
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -38,13 +48,13 @@ class ResNetBackbone(Section):
     """torchvision's ResNet, conv5 at stride 16 with the hole algorithm (paper, section 2)."""
 
     type: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34, 50, 101, 152] = 101
+    depth: Annotated[Literal[18, 34, 50, 101, 152], BeforeValidator(_whole)] = 101
     """Layers (paper, section 3: 101 by default; table 'depth': 50, 101, 152)."""
     weights: str = "imagenet"
     """`imagenet` (torchvision's IMAGENET1K_V1), the name of another of its weight enums, `none`,
     or the path of a state dict of torchvision's key names, of the whole network or of its first
     stages."""
-    frozen_stages: Literal[0, 1, 2, 3, 4] = 2
+    frozen_stages: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole)] = 2
     """How many stages are never trained: 1 is conv1, 2 is conv1 and conv2 (py-R-FCN), ..."""
     conv5_norm: Literal["frozen", "group", "batch"] = "frozen"
     """Normalisation inside conv5: `frozen` batch norm for pretrained weights (paper's code);
@@ -57,7 +67,7 @@ class TinyBackbone(Section):
     type: Literal["tiny"]
     width: Count = 32
     """Channels of the first stage; each later stage doubles them, up to four times."""
-    stride: Literal[8, 16] = 16
+    stride: Annotated[Literal[8, 16], BeforeValidator(_whole)] = 16
     """Picture pixels a cell of the feature maps."""
     norm: Literal["group", "batch"] = "group"
     """Normalisation: groups of channels, or live batch statistics."""
@@ -226,6 +236,13 @@ class Data(Section):
     """Mirror half of the training pictures (py-R-FCN)."""
     workers: CountOrZero = 2
     """Processes that decode and resize; 0 does it in the training process."""
+
+    @field_validator("classes")
+    @classmethod
+    def _class_names(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        if isinstance(value, tuple):
+            check_class_names(value)
+        return value
 
     @model_validator(mode="after")
     def _sides(self) -> "Data":
