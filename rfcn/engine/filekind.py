@@ -1,0 +1,61 @@
+"""Says in words what a file really is, whatever its name, from its first bytes."""
+
+import zipfile
+from pathlib import Path
+
+LFS = b"version https://git-lfs.github.com/spec"
+
+
+def kind_of(path: Path) -> str:
+    """One of: missing, a folder, an empty file, a Git LFS pointer, an HTML page, a PyTorch file,
+    a zip archive, a pickle, a safetensors file, a text file, a file of unknown kind.
+
+    A damaged file is called by the kind it started as.
+    """
+    if not path.exists():
+        return "missing"
+    if path.is_dir():
+        return "a folder"
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return "an empty file"
+    if head.startswith(LFS):
+        return "a Git LFS pointer"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "an HTML page"
+    if head.startswith(b"PK"):
+        return "a PyTorch file" if _holds_pickle(path, head) else "a zip archive"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a pickle"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
+        return "a safetensors file"
+    return "a text file" if _is_text(head) else "a file of unknown kind"
+
+
+def remedy_for(kind: str) -> str:
+    """What to do about a file of that kind where weights were expected; may be empty."""
+    return {
+        "missing": "Check the path.",
+        "an empty file": "Copy or download it again.",
+        "a Git LFS pointer": "Fetch the real file with `git lfs pull`.",
+        "an HTML page": "The download returned a web page: fetch the file itself.",
+    }.get(kind, "")
+
+
+def _holds_pickle(path: Path, head: bytes) -> bool:
+    """Whether a zip archive is one that torch.save wrote; a cut one is judged by its first name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return b"/data.pkl" in head
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:
+            return False
+    return b"\0" not in head

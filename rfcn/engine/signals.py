@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM as a polite request: finish the step, save, leave. Twice: leave at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Whether somebody asked the process to stop, and how. It is the signal handler itself."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        """The first signal that came, or None."""
+        self._pid = os.getpid()
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with: 0, or 128 + the signal (130 for Ctrl-C, 143 for SIGTERM)."""
+        return 0 if self.signal is None else 128 + self.signal
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; end the process at the second.
+
+        Raises:
+            SystemExit: at the second signal, so that files and workers are still closed.
+        """
+        if os.getpid() != self._pid:  # a data worker forked from here: its parent decides
+            return
+        if self.signal is not None:
+            for each in HEEDED:
+                signal.signal(each, signal.SIG_DFL)
+            raise SystemExit(128 + number)
+        self.signal = signal.Signals(number)
+        # os.write: a handler may interrupt a print, and buffered streams cannot be re-entered.
+        text = f"\n{self.signal.name}: stopping after this step; once more to stop at once\n"
+        os.write(2, text.encode())
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Within this block SIGINT, SIGTERM and SIGUSR1 set the yielded request.
+
+    A block inside another shares its request, so a command can see what stopped its training.
+    Outside the main thread signals cannot be caught; the request then stays unset.
+    """
+    outer = signal.getsignal(signal.SIGTERM)
+    if isinstance(outer, StopRequest):
+        yield outer
+        return
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request) for number in HEEDED}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
