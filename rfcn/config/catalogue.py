@@ -38,6 +38,11 @@ def _relax_unions(schema: Any) -> None:
             _relax_unions(item)
 
 
+def _schema(value: Any) -> Schema:
+    """What JSON calls an object; gives `Any` its type back."""
+    return dict(value)
+
+
 class Catalogue:
     """Looks keys up in the schema. Keys are tuples such as ("train", "lr")."""
 
@@ -81,13 +86,12 @@ class Catalogue:
 
     def _child(self, section: Schema, key: str | int) -> Schema:
         if isinstance(key, str):
-            return section.get("properties", {}).get(key, {})
+            return _schema(section.get("properties", {}).get(key, {}))
         for schema in (section, *section.get("anyOf", ())):
             if "prefixItems" in schema:
-                items = schema["prefixItems"]
-                return items[min(key, len(items) - 1)]
+                return _schema(schema["prefixItems"][min(key, len(schema["prefixItems"]) - 1)])
             if "items" in schema:
-                return schema["items"]
+                return _schema(schema["items"])
         return {}
 
     def _walk(

@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from rfcn.config.catalogue import Catalogue, Schema, describe
 from rfcn.config.nodes import Node
@@ -17,7 +17,7 @@ MOST_FAULTS = 5
 
 def explain(error: ValidationError, tree: Node) -> str:
     """One paragraph, a line a fault, for a tree that the schema refused."""
-    faults: dict[Keys, dict[str, Any]] = {}
+    faults: dict[Keys, ErrorDetails] = {}
     for fault in error.errors(include_url=False):
         keys = _keys(tree, fault["loc"])
         if fault["type"] == "missing" and keys and isinstance(keys[-1], int):
@@ -70,7 +70,7 @@ class _Explainer:
             for key, child in node.value.items():
                 self._collect_types((*keys, key), child)
 
-    def line(self, keys: Keys, fault: dict[str, Any]) -> str:
+    def line(self, keys: Keys, fault: ErrorDetails) -> str:
         """One fault as one sentence or two."""
         kind = fault["type"]
         if kind == "extra_forbidden":

@@ -109,7 +109,7 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _TooDeep(self.peek_event().start_mark.line + 1)
+            raise _TooDeep(self.line + 1)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -136,10 +136,9 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Node | None:
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax_error(error, text, source, lines)) from None
     except yaml.reader.ReaderError as error:
-        character = f"U+{ord(str(error.character)):04X}"
         raise ConfigError(
-            f"{source}: the character {character} at position {error.position} is not allowed "
-            "in YAML. Is this a text file?"
+            f"{source}: the character U+{int(error.character):04X} at position {error.position} "
+            "is not allowed in YAML. Is this a text file?"
         ) from None
     return None if graph is None else _Builder(source, lines).build(graph, 0, None)
 
@@ -161,6 +160,10 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, source: str, lines: bo
     line = written[mark.line].expandtabs(4).strip() if mark.line < len(written) else ""
     tab = " Indent with spaces: YAML forbids tabs." if "'\\t'" in problem else ""
     return f"{source}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}, in `{line}`.{tab}"
+
+
+def _short(tag: str) -> str:
+    return tag.replace(_TAG, "!!")
 
 
 class _Builder:
@@ -218,11 +221,13 @@ class _Builder:
                 case "float":
                     return float(re.sub(r"^([-+]?)\.(inf|nan)$", r"\1\2", text.lower()))
         except (ValueError, KeyError):
-            raise ConfigError(f"{origin}: cannot read '{text[:40]}' as {node.tag}.") from None
+            raise ConfigError(
+                f"{origin}: cannot read '{text[:40]}' as {_short(node.tag)}."
+            ) from None
         raise self._bad_tag(node, origin)
 
     def _bad_tag(self, node: yaml.Node, origin: Origin) -> ConfigError:
         return ConfigError(
-            f"{origin}: the YAML tag {node.tag.replace(_TAG, '!!')} is not allowed; "
+            f"{origin}: the YAML tag {_short(node.tag)} is not allowed; "
             "a config holds mappings, lists, texts, numbers, true, false and null."
         )

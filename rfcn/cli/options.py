@@ -1,0 +1,49 @@
+"""The options that several commands share, and the config they lead to."""
+
+import argparse
+
+from rfcn.config.loader import load_config
+from rfcn.config.schema import Config
+
+
+def add_config_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """`-c/--config FILE` and `--set key=value ...`; read them with `config_from`."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        required=required,
+        help="YAML file, of yours or shipped (rfcn/r50_voc_ohem.yaml)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="key=value",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override settings: --set train.lr=5e-4 data.workers=0",
+    )
+
+
+def add_output_option(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """`-o/--output DIR`."""
+    text = "folder to write to" + (f" (default: {default})" if default else "")
+    parser.add_argument("-o", "--output", metavar="DIR", default=default, help=text)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """`--device NAME`, which wins over the config's `runtime.device`."""
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+
+
+def config_from(args: argparse.Namespace) -> Config:
+    """The config of `--config`, `--set` and, where the command has it, `--device`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    overrides = list(args.overrides)
+    if getattr(args, "device", None):
+        overrides.append(f"runtime.device={args.device}")
+    return load_config(args.config, overrides)

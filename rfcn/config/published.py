@@ -1,0 +1,187 @@
+"""Each setting beside what the paper and the released codes use, and why where it differs.
+
+Columns: the paper (arXiv 1605.06409); py-R-FCN (end-to-end training with OHEM); Deformable-ConvNets
+(its R-FCN). A cell is a value of ours, several of them (`OneOf`), a remark in words, or empty where
+the source is silent.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rfcn.config.schema import Config
+
+
+class OneOf(tuple[object, ...]):
+    """A source that uses several values."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the three sources say of one setting; `note` explains our default where none has it."""
+
+    paper: object = None
+    py_rfcn: object = None
+    deformable: object = None
+    note: str = ""
+
+    @property
+    def cells(self) -> tuple[object, object, object]:
+        return self.paper, self.py_rfcn, self.deformable
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a config: its key, its value, the sources, and the verdict in words."""
+
+    key: str
+    value: object
+    source: Source
+    verdict: str
+
+
+COLUMNS = ("paper", "py-R-FCN", "Deformable-ConvNets")
+DIFFERS = "differs"
+"""Verdict on a value that no source has and nobody explained."""
+
+_SCALES = OneOf(((600,), (400, 500, 600, 700, 800)))
+_LOSSES = OneOf(("ohem", "sampled"))
+
+
+def _all(value: object) -> Source:
+    return Source(value, value, value)
+
+
+def _codes(value: object, paper: object = None) -> Source:
+    return Source(paper, value, value)
+
+
+def _own(note: str) -> Source:
+    return Source(note=note)
+
+
+_TORCHVISION = "what torchvision's weights were trained with"
+_TINY = "made for the demo, from scratch"
+_GUARD = "a guard of ours"
+_RUN = "of the machine, not of the method"
+
+SOURCES: dict[str, Source] = {
+    "model.backbone.type": _all("resnet"),
+    "model.backbone.depth": Source(OneOf((50, 101, 152)), OneOf((50, 101)), 101),
+    "model.backbone.weights": Source(
+        "ImageNet", "ImageNet, Caffe", "ImageNet, MXNet", "ImageNet, torchvision's"
+    ),
+    "model.backbone.frozen_stages": _codes(2),
+    "model.backbone.conv5_norm": _codes("frozen"),
+    "model.backbone.width": _own(_TINY),
+    "model.backbone.stride": _own(_TINY),
+    "model.backbone.norm": _own(_TINY),
+    "model.proposer.type": _all("rpn"),
+    "model.proposer.anchors.base_size": _codes(16),
+    "model.proposer.anchors.scales": _codes((8, 16, 32)),
+    "model.proposer.anchors.ratios": _codes((0.5, 1, 2)),
+    "model.proposer.channels": _codes(512),
+    "model.proposer.positive_iou": _codes(0.7),
+    "model.proposer.negative_iou": _codes(0.3),
+    "model.proposer.batch": _codes(256),
+    "model.proposer.positive_fraction": _codes(0.5),
+    "model.proposer.box_loss_sigma": _codes(3),
+    "model.proposer.nms_threshold": _codes(0.7),
+    "model.proposer.candidates": _codes(6000),
+    "model.proposer.train_proposals": _all(300),
+    "model.proposer.test_proposals": _all(300),
+    "model.proposer.min_size": Source(None, 16, 0),
+    "model.roi_head.type": _all("rfcn"),
+    "model.roi_head.k": Source(OneOf((7, 3)), 7, 7),
+    "model.roi_head.reduction": _all(1024),
+    "model.roi_head.box_sets": _codes("background_foreground", paper="agnostic"),
+    "model.roi_loss.type": Source(_LOSSES, _LOSSES, _LOSSES),
+    "model.roi_loss.keep": _all(128),
+    "model.roi_loss.foreground_iou": _all(0.5),
+    "model.roi_loss.rois": _codes(128),
+    "model.roi_loss.foreground_fraction": _codes(0.25),
+    "model.roi_loss.background_iou": _codes(0.1),
+    "model.box_std": _codes((0.1, 0.1, 0.2, 0.2)),
+    "model.box_loss_weight": _all(1),
+    "model.postprocess.score_threshold": Source(None, "none", 1e-3),
+    "model.postprocess.nms_threshold": _all(0.3),
+    "model.postprocess.max_detections": Source(None, 400, 300),
+    "model.pixel_mean": Source(
+        None, "BGR 103.0 115.9 122.8", "BGR 103.1 115.9 123.2", _TORCHVISION
+    ),
+    "model.pixel_std": Source(None, "none", "none", _TORCHVISION),
+    "data.format": _all("voc"),
+    "data.root": _own(_RUN),
+    "data.train": _all("voc_2007_trainval+voc_2012_trainval"),
+    "data.val": _all("voc_2007_test"),
+    "data.classes": _own("the data's own"),
+    "data.unknown_class": _own(_GUARD),
+    "data.bad_box": _own(_GUARD),
+    "data.use_difficult": _codes(False),
+    "data.train_short_sides": Source(_SCALES, (600,), (600,)),
+    "data.test_short_side": _all(600),
+    "data.max_long_side": _codes(1000),
+    "data.flip": _codes(True),
+    "data.workers": _own(_RUN),
+    "train.lr": Source(1e-3, 1e-3, 5e-4),
+    "train.iterations": Source(30_000, 110_000, "7 epochs"),
+    "train.lr_steps": Source((20_000,), (80_000,), "4.83 epochs"),
+    "train.lr_gamma": _all(0.1),
+    "train.warmup_iterations": Source(None, "none", 1000),
+    "train.warmup_factor": Source(None, "none", 0.1),
+    "train.schedule_batch_size": Source(8, 2, 4),
+    "train.batch_size": Source(8, 2, 4),
+    "train.momentum": _all(0.9),
+    "train.weight_decay": _all(5e-4),
+    "train.bias_lr_factor": Source(None, 2, 1),
+    "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
+    "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
+    "eval.devkit": Source(
+        True, True, True, "pixels counted without + 1; `true` repeats the devkit"
+    ),
+    "eval.every": _own(_RUN),
+    "eval.floor": _own(_GUARD),
+    "runtime.device": _own(_RUN),
+    "runtime.seed": Source(None, 3, None, "any seed will do"),
+    "runtime.log_every": _own(_RUN),
+    "runtime.checkpoint_every": _own(_RUN),
+    "runtime.tensorboard": _own(_RUN),
+    "runtime.pictures": _own(_RUN),
+}
+
+
+def compare(config: Config) -> Iterator[Row]:
+    """Every setting of a config, in the schema's order, with its sources and a verdict.
+
+    The verdict names the sources that have the same value; where none has, it is the explanation
+    of our default, or `differs` for a value that is not our default.
+    """
+    defaults = dict(leaves(Config().model_dump()))
+    for key, value in leaves(config.model_dump()):
+        source = SOURCES[key]
+        yield Row(key, value, source, _verdict(value, source, value == defaults.get(key)))
+
+
+def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested mappings that is not a mapping."""
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _verdict(value: object, source: Source, is_default: bool) -> str:
+    equal = [name for name, cell in zip(COLUMNS, source.cells, strict=True) if _same(value, cell)]
+    if equal:
+        return "equal: " + ("all" if len(equal) == len(COLUMNS) else ", ".join(equal))
+    unpublished = all(cell is None for cell in source.cells)
+    return source.note if unpublished or is_default else DIFFERS
+
+
+def _same(value: object, cell: object) -> bool:
+    if isinstance(cell, OneOf):
+        return any(_same(value, choice) for choice in cell)
+    if isinstance(value, bool) or isinstance(cell, bool):
+        return value is cell
+    return cell is not None and value == cell
