@@ -1,0 +1,1 @@
+"""Pictures and their boxes: reading, resizing, batching."""

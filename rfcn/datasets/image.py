@@ -1,0 +1,146 @@
+"""Picture files to RGB bytes: strict, upright, by one rule for each colour mode.
+
+Pillow decodes, not OpenCV: OpenCV returns a half-grey picture for a truncated JPEG and says nothing.
+The price is about a third of the decoding time (measured: 5.4 ms against 4.0 ms for a VOC photo).
+
+Colour modes: grey is repeated thrice; palettes are looked up; transparent pixels lie on white; CMYK,
+YCbCr and LAB are converted by Pillow; 16-bit grey 0..65535 is scaled to 0..255; 32-bit integers and
+floats, which have no agreed range, are stretched from their own smallest to their largest value.
+Of an animation or a multi-page file the first frame is taken.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from rfcn.errors import DataError
+
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused by their header: a file of 100 kB can claim a gigapixel."""
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+"""Of the files that are taken for pictures, in lower case."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The picture in a file, upright (EXIF), [H, W, 3] uint8 RGB.
+
+    Raises DataError, naming the file, when it is missing, no picture, damaged or too large.
+    """
+    with _opened(Path(path)) as picture:
+        orientation = _orientation(picture)
+        picture.load()
+        if orientation in _TURNS:
+            picture = picture.transpose(_TURNS[orientation])
+        return _to_rgb(picture, Path(path))
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright picture, read from the header of the file only.
+
+    Raises DataError as `read_image` does, except for damage behind the header.
+    """
+    with _opened(Path(path)) as picture:
+        width, height = picture.size
+        return (width, height) if _orientation(picture) >= 5 else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file, its header read and checked; whatever goes wrong inside becomes a DataError."""
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise DataError(_too_large(path, f"{width} x {height} pixels"))
+            yield picture
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: there is no such picture. Restore the file, or take it off the "
+            "list of pictures."
+        ) from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder, where a picture was expected.") from None
+    except PermissionError:
+        raise DataError(
+            f"{path}: the picture may not be read. Give yourself the right to (chmod +r)."
+        ) from None
+    except Image.DecompressionBombError:
+        raise DataError(_too_large(path, "more than twice as many pixels as are safe")) from None
+    except UnidentifiedImageError:
+        raise DataError(_unknown(path)) from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as fault:
+        # Pillow's decoders raise each of these on damaged files.
+        raise DataError(
+            f"{path}: the picture is damaged ({fault}). Copy it anew from its source, "
+            "or take it off the list of pictures."
+        ) from fault
+
+
+def _too_large(path: Path, size: str) -> str:
+    limit = MAX_PIXELS // 1_000_000
+    return f"{path}: {size}, the limit is {limit} million. Make the picture smaller or take it out."
+
+
+def _unknown(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return f"{path}: the file is empty. Copy the picture anew from its source."
+    return (
+        f"{path}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF, PPM). "
+        "Convert it, or take it off the list of pictures."
+    )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation 1..8 as the header tells it; 1 for none, or for one that makes no sense."""
+    if picture.format == "TIFF":
+        return 1  # Pillow turns TIFF files itself, size included
+    # The base class's method: the one of PNG would decode the whole picture to look behind it.
+    value = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgb(picture: Image.Image, path: Path) -> np.ndarray:
+    """[H, W, 3] uint8, by the rules at the top of this file."""
+    if picture.mode.startswith("I;16"):
+        levels = np.asarray(picture).astype(np.float32) / 257
+        return _from_grey(levels)
+    if picture.mode in ("I", "F"):
+        return _from_grey(_stretched(np.asarray(picture, dtype=np.float64), path))
+    if "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
+        above = picture.convert("RGBA")
+        white = Image.new("RGBA", above.size, "white")
+        picture = Image.alpha_composite(white, above)
+    return np.array(picture.convert("RGB"))
+
+
+def _stretched(levels: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(levels).all():
+        raise DataError(
+            f"{path}: the picture holds NaN or infinite values. Replace them, or "
+            "convert it to 8 bits a channel."
+        )
+    low, high = levels.min(), levels.max()
+    return (levels - low) * (255 / (high - low)) if high > low else np.zeros_like(levels)
+
+
+def _from_grey(levels: np.ndarray) -> np.ndarray:
+    grey = np.rint(levels).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
