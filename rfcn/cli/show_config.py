@@ -16,7 +16,7 @@ from rfcn.config.paths import expand_path
 from rfcn.config.published import COLUMNS, DIFFERS, OneOf, compare
 from rfcn.config.schema import Config
 
-WIDTH_OF_FILES = 160
+WIDTH_OF_FILES = 190
 """Columns of a table that goes to a file or a pipe."""
 
 

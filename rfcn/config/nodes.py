@@ -94,7 +94,7 @@ def add_scalar_rules(processor: type[yaml.SafeLoader] | type[yaml.SafeDumper]) -
         processor.add_implicit_resolver(_TAG + name, re.compile(f"^{pattern}$"), first)
 
 
-class _TooDeep(Exception):
+class _TooDeepError(Exception):
     def __init__(self, line: int) -> None:
         self.line = line
 
@@ -109,7 +109,7 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _TooDeep(self.line + 1)
+            raise _TooDeepError(self.line + 1)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -130,7 +130,7 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Node | None:
     """
     try:
         graph = _compose(text)
-    except _TooDeep as error:
+    except _TooDeepError as error:
         where = Origin(source, error.line if lines else None)
         raise ConfigError(f"{where}: nested more than {MAX_DEPTH} levels deep.") from None
     except yaml.MarkedYAMLError as error:
