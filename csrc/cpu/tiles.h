@@ -1,0 +1,148 @@
+// Tiles: the maps of one bin with all classes of a cell side by side, and the loops over them that
+// a compiler turns into vector code.
+#pragma once
+
+#include <algorithm>
+
+#include "../psroi_pool.h"
+
+namespace rfcn {
+
+// dst[row][column] = src[row][column] for any strides, in blocks that stay in the first cache.
+template <class From, class To>
+void transpose(const From* src, int64_t src_row, int64_t src_column, To* dst, int64_t dst_row,
+               int64_t dst_column, int64_t rows, int64_t columns) {
+  constexpr int64_t kBlock = 16;
+  for (int64_t row = 0; row < rows; row += kBlock) {
+    for (int64_t column = 0; column < columns; column += kBlock) {
+      const int64_t row_end = std::min(rows, row + kBlock);
+      const int64_t column_end = std::min(columns, column + kBlock);
+      for (int64_t c = column; c < column_end; ++c) {
+        for (int64_t r = row; r < row_end; ++r) {
+          dst[r * dst_row + c * dst_column] =
+              static_cast<To>(src[r * src_row + c * src_column]);
+        }
+      }
+    }
+  }
+}
+
+// How score maps are cut: one tile is up to `lanes` classes of one bin of one picture.
+struct TilePlan {
+  static constexpr int64_t kBytes = 512 * 1024;  // half of a usual second-level cache
+  static constexpr int64_t kLanes = 16;          // one vector of floats
+
+  int64_t pictures, classes, k, cells, lanes, chunks;
+
+  TilePlan(const ScoreMaps& maps, int64_t element_bytes)
+      : pictures(maps.pictures), classes(maps.classes), k(maps.k),
+        cells(maps.height * maps.width) {
+    const int64_t fit = std::max(kLanes, kBytes / std::max<int64_t>(1, cells * element_bytes));
+    chunks = std::max<int64_t>(1, (classes + fit - 1) / fit);
+    const int64_t each = (classes + chunks - 1) / chunks;
+    lanes = each > kLanes / 2 ? (each + kLanes - 1) / kLanes * kLanes : each;
+    chunks = lanes > 0 ? (classes + lanes - 1) / lanes : 0;
+  }
+
+  int64_t tiles() const { return pictures * k * k * chunks; }
+
+  struct Part {
+    int64_t picture, i, j, klass, classes;  // the classes klass .. klass + classes - 1
+  };
+
+  Part part(int64_t tile) const {
+    const int64_t chunk = tile % chunks, bin = tile / chunks;
+    const int64_t klass = chunk * lanes;
+    return {bin / (k * k), bin / k % k, bin % k, klass, std::min(lanes, classes - klass)};
+  }
+};
+
+template <class T, class A>
+void load_tile(const T* map, const ScoreMaps& maps, int64_t classes, int64_t lanes, A* tile) {
+  for (int64_t y = 0; y < maps.height; ++y) {
+    transpose(map + y * maps.stride.y, maps.stride.x, maps.stride.klass,
+              tile + y * maps.width * lanes, lanes, int64_t(1), maps.width, classes);
+  }
+}
+
+template <class T, class A>
+void store_tile(const A* tile, const ScoreMaps& maps, int64_t classes, int64_t lanes, T* map) {
+  for (int64_t y = 0; y < maps.height; ++y) {
+    transpose(tile + y * maps.width * lanes, lanes, int64_t(1), map + y * maps.stride.y,
+              maps.stride.x, maps.stride.klass, maps.width, classes);
+  }
+}
+
+// mean_of_bin for `kWidth` classes that lie side by side, in the same order of additions.
+template <int kWidth, class T, class To>
+inline void means_of_width(const T* map, int64_t stride_y, int64_t stride_x, Range rows,
+                           Range columns, To* out) {
+  using A = accumulate_t<T>;
+  A sums[kWidth] = {};
+  for (int64_t y = rows.begin; y < rows.end; ++y) {
+    const T* cell = map + y * stride_y + columns.begin * stride_x;
+    for (int64_t x = columns.begin; x < columns.end; ++x, cell += stride_x) {
+      for (int lane = 0; lane < kWidth; ++lane) sums[lane] += static_cast<A>(cell[lane]);
+    }
+  }
+  const A area = static_cast<A>(std::max<int64_t>(1, size(rows) * size(columns)));
+  for (int lane = 0; lane < kWidth; ++lane) out[lane] = static_cast<To>(sums[lane] / area);
+}
+
+// The last vector overlaps the one before instead of ending early.
+template <int kWidth, class T, class To>
+inline bool means_by_width(const T* map, int64_t stride_y, int64_t stride_x, Range rows,
+                           Range columns, int64_t classes, To* out) {
+  if (classes < kWidth) return false;
+  for (int64_t c = 0; c < classes; c += kWidth) {
+    const int64_t at = std::min(c, classes - kWidth);
+    means_of_width<kWidth>(map + at, stride_y, stride_x, rows, columns, out + at);
+  }
+  return true;
+}
+
+template <class T, class To>
+inline void means_of_classes(const T* map, int64_t stride_y, int64_t stride_x, Range rows,
+                             Range columns, int64_t classes, To* out) {
+  if (means_by_width<16>(map, stride_y, stride_x, rows, columns, classes, out)) return;
+  if (means_by_width<8>(map, stride_y, stride_x, rows, columns, classes, out)) return;
+  if (means_by_width<4>(map, stride_y, stride_x, rows, columns, classes, out)) return;
+  means_by_width<1>(map, stride_y, stride_x, rows, columns, classes, out);
+}
+
+template <class A>
+inline void add_to_classes(A* tile, int64_t stride_y, int64_t stride_x, Range rows, Range columns,
+                           int64_t lanes, const A* share) {
+  for (int64_t y = rows.begin; y < rows.end; ++y) {
+    A* cell = tile + y * stride_y + columns.begin * stride_x;
+    for (int64_t x = columns.begin; x < columns.end; ++x, cell += stride_x) {
+      for (int64_t lane = 0; lane < lanes; ++lane) cell[lane] += share[lane];
+    }
+  }
+}
+
+// Templates cannot be cloned for several vector widths, so the two hot loops get plain functions
+// for the dtype that matters and stay templates for the others.
+template <class T, class To>
+void means_of_bin(const T* map, int64_t stride_y, int64_t stride_x, Range rows, Range columns,
+                  int64_t classes, To* out) {
+  means_of_classes(map, stride_y, stride_x, rows, columns, classes, out);
+}
+
+RFCN_VECTORISE inline void means_of_bin(const float* map, int64_t stride_y, int64_t stride_x,
+                                        Range rows, Range columns, int64_t classes, float* out) {
+  means_of_classes(map, stride_y, stride_x, rows, columns, classes, out);
+}
+
+template <class A>
+void add_to_bin(A* tile, int64_t stride_y, int64_t stride_x, Range rows, Range columns,
+                int64_t lanes, const A* share) {
+  add_to_classes(tile, stride_y, stride_x, rows, columns, lanes, share);
+}
+
+RFCN_VECTORISE inline void add_to_bin(float* tile, int64_t stride_y, int64_t stride_x, Range rows,
+                                      Range columns, int64_t lanes, const float* share) {
+  add_to_classes(tile, stride_y, stride_x, rows, columns, lanes, share);
+}
+
+}  // namespace rfcn

@@ -1,0 +1,10 @@
+// Every operator of this folder: its contents page. Shapes and meaning are in rfcn/ops/<op>.py.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(rfcn, m) {
+  m.def("psroi_pool(Tensor features, Tensor rois, float spatial_scale) -> Tensor");
+  m.def(
+      "psroi_pool_backward(Tensor gradient, Tensor rois, float spatial_scale, "
+      "SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
+}

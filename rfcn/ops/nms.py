@@ -1,0 +1,81 @@
+"""Greedy non-maximum suppression, with groups and an early end."""
+
+import torch
+from torch import Tensor
+
+import rfcn.ops.library as library
+import rfcn.ops.plain as plain
+from rfcn.ops.checks import check_device, check_rows
+
+SCORE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    threshold: float,
+    *,
+    groups: Tensor | None = None,
+    limit: int | None = None,
+) -> Tensor:
+    """Keeps each box that overlaps no better kept box of its group by more than `threshold`.
+
+    Args:
+        boxes: [B, 4] half-open (x1, y1, x2, y2), float32 or float64.
+        scores: [B] of any floating dtype. Equal scores: the lower index first. A box whose score
+            is NaN is never kept.
+        threshold: largest IoU that is let live, 0..1; IoU of two empty boxes is 0.
+        groups: [B] int64; boxes of different groups never suppress each other (the classes).
+        limit: stop when so many are kept, all groups together.
+
+    Returns:
+        [K] int64 indices into `boxes`, best score first. No gradient passes.
+
+    Raises:
+        ValueError: a shape, dtype, device, the threshold or the limit does not fit.
+    """
+    _check(boxes, scores, threshold, groups, limit)
+    order = torch.sort(scores.detach(), descending=True, stable=True).indices
+    order = order[~scores.isnan()[order]]
+    ranked = boxes.detach()[order]
+    ranked_groups = None if groups is None else groups[order]
+    most = len(order) if limit is None else limit
+    if library.is_compiled("nms", boxes.device):
+        keep = torch.ops.rfcn.nms(ranked, ranked_groups, float(threshold), most)
+    else:
+        keep = plain.nms(ranked, ranked_groups, float(threshold), most)
+    return order[keep]
+
+
+def _check(
+    boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None, limit: int | None
+) -> None:
+    check_rows("boxes", boxes, 4, boxes)
+    if scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"scores: the shape must be [{len(boxes)}] like boxes, not {list(scores.shape)}"
+        )
+    if scores.dtype not in SCORE_DTYPES:
+        raise ValueError(f"scores: dtype must be floating, not {str(scores.dtype)[6:]}")
+    check_device("scores", scores, boxes)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: must be in 0..1, not {threshold}")
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit: must be 0 or more, not {limit}")
+    if groups is None:
+        return
+    if groups.shape != scores.shape or groups.dtype != torch.int64:
+        raise ValueError(
+            f"groups: must be int64 of shape [{len(boxes)}], "
+            f"not {str(groups.dtype)[6:]} of shape {list(groups.shape)}"
+        )
+    check_device("groups", groups, boxes)
+
+
+def _fake(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> Tensor:
+    """[B] bool: which of the boxes, best first, are kept."""
+    return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
+
+
+if library.declared("nms"):
+    torch.library.register_fake("rfcn::nms", _fake)
