@@ -109,7 +109,7 @@ class AnchorLoss:
             generator=generator_for(target, ANCHOR_STREAM),
         )
         positive = labels == 1
-        box_targets = torch.zeros_like(deltas)
+        box_targets = torch.zeros_like(anchors)
         box_targets[positive] = encode(target.boxes[matched[positive]], anchors[positive])
         return rpn_loss(logits, deltas, labels, box_targets, sigma=self.sigma)
 

@@ -1,6 +1,5 @@
 """Foreign weights for a backbone: found, downloaded or refused in words."""
 
-import urllib.error
 from pathlib import Path
 
 import torch
@@ -12,6 +11,8 @@ from rfcn.models.resnet import STAGES, ResNet
 
 DEFAULT_ENUM = "IMAGENET1K_V1"
 """torchvision's weights whose recipe is closest to those the paper started from."""
+UNUSED = ".num_batches_tracked"
+"""Live batch norm counts its batches; older files, torchvision's own among them, do not."""
 
 
 def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
@@ -27,7 +28,8 @@ def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
         the stages that were left untrained, e.g. ["conv5"].
 
     Raises:
-        MachineError: a download failed. WeightsError: the file is missing, broken or does not fit.
+        MachineError: a download failed. WeightsError: the file, or the download cache's copy, is
+            missing, broken or does not fit.
     """
     if weights == "imagenet" or weights.startswith("IMAGENET"):
         state = _download(depth, DEFAULT_ENUM if weights == "imagenet" else weights)
@@ -43,7 +45,7 @@ def load_stages(backbone: ResNet, state: dict[str, Tensor], source: str) -> list
     wanted = backbone.state_dict()
     untrained = []
     for number, modules in enumerate(STAGES, start=1):
-        keys = [key for key in wanted if key.split(".")[0] in modules]
+        keys = [key for key in wanted if key.split(".")[0] in modules and not key.endswith(UNUSED)]
         found = [key for key in keys if key in state]
         if not found:
             untrained.append(f"conv{number}")
@@ -75,11 +77,15 @@ def _download(depth: int, name: str) -> dict[str, Tensor]:
     weights = enum[name]
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+    except Exception as error:  # of the network, of the hash, or of a broken file
         folder = Path(torch.hub.get_dir()) / "checkpoints"
+        cached = folder / Path(weights.url).name
+        if cached.is_file():  # only whole downloads get there, so it was put there by other means
+            raise _unreadable(cached, error, "delete it to have it downloaded again") from error
         raise MachineError(
-            f"cannot download {weights.url} ({error}). Put the file into {folder} yourself, or set "
-            "model.backbone.weights to the path of a copy, or to none to start from random weights."
+            f"cannot download {weights.url} ({_reason(error)}). Put the file into {folder} "
+            "yourself, or set model.backbone.weights to the path of a copy, or to none to start "
+            "from random weights."
         ) from error
     return state
 
@@ -97,14 +103,23 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
-        raise WeightsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). It may be "
-            "truncated or not a state dict; fetch it again."
-        ) from error
+        raise _unreadable(path, error, "fetch it again") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} is not a state dict: expected tensors by name.")
     return state
+
+
+def _unreadable(path: Path, error: Exception, remedy: str) -> WeightsError:
+    return WeightsError(
+        f"{path} cannot be read as weights ({_reason(error)}). It may be truncated or not a state "
+        f"dict; {remedy}."
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, on one line."""
+    words = str(error).splitlines()
+    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
 
 
 def _shape(tensor: Tensor | None) -> str:
