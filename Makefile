@@ -42,7 +42,7 @@ $(BIN)/python:
 # torch comes first: the operators are compiled against the one that will run them.
 $(INSTALLED): pyproject.toml setup.py $(wildcard csrc/* csrc/*/*) | $(BIN)/python
 	$(call step,install uv,$(BIN)/python -m pip install uv || true)
-	$(call step,install torch and build tools,$(call install,'torch>=2.11' torchvision 'setuptools>=77' wheel ninja))
+	$(call step,install torch and setuptools,$(call install,'torch>=2.11' torchvision 'setuptools>=77'))
 	$(call step,install the project and compile operators,$(call install,--no-build-isolation -e '.[dev]'))
 	@touch $@
 

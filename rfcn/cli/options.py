@@ -4,6 +4,7 @@ import argparse
 
 from rfcn.config.loader import load_config
 from rfcn.config.schema import Config
+from rfcn.errors import ConfigError
 
 
 def add_config_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -15,6 +16,11 @@ def add_config_options(parser: argparse.ArgumentParser, *, required: bool = True
         required=required,
         help="YAML file, of yours or shipped (rfcn/r50_voc_ohem.yaml)",
     )
+    add_override_option(parser)
+
+
+def add_override_option(parser: argparse.ArgumentParser) -> None:
+    """`--set key=value ...`, as often as wanted."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -35,6 +41,21 @@ def add_output_option(parser: argparse.ArgumentParser, *, default: str | None = 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """`--device NAME`, which wins over the config's `runtime.device`."""
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+
+
+def fraction(text: str) -> float:
+    """An option's number in 0..1.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{text} is not a number from 0 to 1.")
+    return value
 
 
 def config_from(args: argparse.Namespace) -> Config:

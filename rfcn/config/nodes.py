@@ -153,11 +153,13 @@ def _compose(text: str) -> yaml.Node | None:
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, source: str, lines: bool) -> str:
     problem = " ".join(filter(None, (error.context, error.problem)))
-    mark = error.problem_mark or error.context_mark
-    if mark is None or not lines:
+    written = [line.expandtabs(4).strip() for line in text.splitlines()] + [""]
+    marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+    if not marks or not lines:
         return f"{source}: not YAML: {problem}."
-    written = text.splitlines()
-    line = written[mark.line].expandtabs(4).strip() if mark.line < len(written) else ""
+    # What is still open at the end of the file is shown where it began.
+    mark = next((mark for mark in marks if written[mark.line]), marks[0])
+    line = written[mark.line]
     tab = " Indent with spaces: YAML forbids tabs." if "'\\t'" in problem else ""
     return f"{source}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}, in `{line}`.{tab}"
 
