@@ -5,11 +5,21 @@ floor ever sees a config.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
 
 from rfcn.config import schema
+from rfcn.config.classes import read_class_file
+from rfcn.config.paths import expand_path
+from rfcn.datasets.loader import TrainLoader, test_loader
+from rfcn.datasets.sample import Dataset
 from rfcn.datasets.voc import VOCDataset
-from rfcn.errors import ConfigError
+from rfcn.engine.optimizer import build_sgd
+from rfcn.engine.schedule import Schedule
+from rfcn.errors import ConfigError, MachineError
+from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.anchors import AnchorGrid
 from rfcn.models.detector import Normalize, TwoStageDetector
 from rfcn.models.heads.rfcn import RFCNHead
@@ -20,6 +30,7 @@ from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork,
 from rfcn.models.sampling import AllRoIs, RandomRoIs
 from rfcn.models.tiny import TinyBackbone
 from rfcn.models.weights import load_backbone
+from rfcn.structures import ImageBatch
 
 logger = logging.getLogger("rfcn")
 
@@ -157,3 +168,109 @@ def is_new_layer(name: str) -> bool:
     """Whether a parameter, by its name in the detector, belongs to a layer that R-FCN adds to the
     backbone (their biases learn faster, see `train.bias_lr_factor`)."""
     return name.startswith(("proposer.", "roi_head."))
+
+
+# ------------------------------------------------------------------------------------------- data
+
+
+def build_dataset(
+    config: schema.Data, sets: str, *, class_names: Sequence[str] | None = None
+) -> VOCDataset:
+    """The data set of these sets. With `class_names` those are its classes (a validation set takes
+    them from the training set, a detector from its weights); otherwise the config says."""
+    classes: Sequence[str] | None = class_names
+    if classes is None and isinstance(config.classes, str):
+        classes = read_class_file(config.classes)
+    elif classes is None:
+        classes = config.classes
+    return VOCDataset(
+        expand_path(config.root, key="data.root"),
+        sets,
+        classes=classes,
+        unknown_class=config.unknown_class,
+        bad_box=config.bad_box,
+    )
+
+
+def build_train_loader(
+    config: schema.Config, dataset: Dataset, *, start_step: int = 0
+) -> TrainLoader:
+    """Training batches from step `start_step` on."""
+    return TrainLoader(
+        dataset,
+        batch_size=config.train.batch_size,
+        short_sides=config.data.train_short_sides,
+        max_long_side=config.data.max_long_side,
+        flip=config.data.flip,
+        use_difficult=config.data.use_difficult,
+        seed=config.runtime.seed,
+        workers=config.data.workers,
+        start_step=start_step,
+    )
+
+
+def build_test_loader(config: schema.Data, dataset: Dataset) -> Iterable[ImageBatch]:
+    """Every picture of a data set once, one a batch."""
+    return test_loader(
+        dataset,
+        short_side=config.test_short_side,
+        max_long_side=config.max_long_side,
+        workers=config.workers,
+    )
+
+
+# ------------------------------------------------------------------------ training and evaluation
+
+
+def build_schedule(config: schema.Train) -> Schedule:
+    """The schedule as written, for `schedule_batch_size` pictures a step."""
+    return Schedule(
+        lr=config.lr,
+        iterations=config.iterations,
+        lr_steps=config.lr_steps,
+        lr_gamma=config.lr_gamma,
+        warmup_iterations=config.warmup_iterations,
+        warmup_factor=config.warmup_factor,
+    )
+
+
+def build_optimizer(config: schema.Train, detector: nn.Module) -> torch.optim.SGD:
+    """SGD over what is trained, biases of new layers at their own rate."""
+    return build_sgd(
+        detector,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        bias_lr_factor=config.bias_lr_factor,
+        new_parameters=is_new_layer,
+    )
+
+
+def build_evaluator(config: schema.Eval, dataset: Dataset) -> VOCEvaluator:
+    """The VOC metric against the truth of a data set."""
+    truths = {name: dataset.target(index) for index, name in enumerate(dataset.ids)}
+    return VOCEvaluator(
+        truths,
+        dataset.class_names,
+        iou_thresholds=config.iou_thresholds,
+        devkit=config.devkit,
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """The device meant by `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ConfigError: another word. MachineError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise ConfigError(f"device {name}: expected auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise MachineError(
+            f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch "
+            "can use. Use --device cpu, or see what rfcn doctor says."
+        )
+    return torch.device(name)

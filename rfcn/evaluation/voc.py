@@ -129,6 +129,11 @@ class VOCEvaluator:
             pictures=_numbers([len(target.labels) for target in ground_truths.values()]),
         )
 
+    @property
+    def detections(self) -> Mapping[str, Detections]:
+        """What was collected so far, by picture, on the CPU."""
+        return self._detections
+
     def reset(self) -> None:
         """Forgets all detections."""
         self._detections.clear()

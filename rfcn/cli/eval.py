@@ -1,0 +1,41 @@
+"""`rfcn eval`: measure a trained detector."""
+
+import argparse
+from pathlib import Path
+
+from rfcn.cli.options import add_device_option, add_output_option, add_override_option
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("-w", "--weights", required=True, help="weights folder of a run")
+    add_override_option(parser)
+    add_output_option(parser)
+    add_device_option(parser)
+    parser.add_argument(
+        "--detections",
+        metavar="FILE",
+        help="score this detections.json instead of detecting anew",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect on data.val of the stored config, or of its overrides; print the table."""
+    from rfcn.assessment import assess, rescore
+    from rfcn.build import build_dataset, find_device
+    from rfcn.cli.report import report
+    from rfcn.config.loader import override_config
+    from rfcn.inference.detector import Detector
+
+    detector = Detector.from_pretrained(args.weights)
+    config = override_config(detector.config, args.overrides)
+    device = find_device(args.device or config.runtime.device)
+    dataset = build_dataset(config.data, config.data.val, class_names=detector.class_names)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    if args.detections:
+        result = rescore(dataset, config, Path(args.detections))
+        return report(result, config, Path(args.detections).parent)
+    output = Path(args.output or f"runs/eval_{Path(args.weights).resolve().parent.parent.name}")
+    result = assess(detector.model.to(device), dataset, config, device=device, output=output)
+    return report(result, config, output)

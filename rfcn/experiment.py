@@ -1,0 +1,253 @@
+"""A training run: from a config to weights, figures and pictures in one folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rfcn.assessment import SHOWN_SCORE, assess, detections_file, rescore, shown_pictures
+from rfcn.build import (
+    build_dataset,
+    build_detector,
+    build_optimizer,
+    build_schedule,
+    build_train_loader,
+    find_device,
+)
+from rfcn.config.loader import dump_config
+from rfcn.config.schema import Config
+from rfcn.datasets.sample import Dataset
+from rfcn.datasets.voc import VOCDataset
+from rfcn.engine.checkpoint import capture, newest_good, restore, save_checkpoint
+from rfcn.engine.environment import create_run_folder, describe_environment
+from rfcn.engine.lock import only_run_in
+from rfcn.engine.logging import RunLog
+from rfcn.engine.resume import check_same_config
+from rfcn.engine.schedule import describe_scaling, scaled
+from rfcn.engine.train import Milestones, train
+from rfcn.engine.weights import check_classes, save_weights
+from rfcn.errors import DataError
+from rfcn.evaluation.voc import VOCResult
+from rfcn.inference.detector import Detector
+from rfcn.inference.explain import explain
+from rfcn.ops.library import status
+from rfcn.visualization.files import write_image
+from rfcn.visualization.montage import draw_training_batch
+from rfcn.visualization.plots import plot_losses
+from rfcn.visualization.score_maps import draw_score_maps
+
+SCORE_MAP_PICTURES = 3
+"""Detections whose score maps a finished run draws."""
+
+
+def run_experiment(
+    config: Config, output: Path, *, resume: bool = False, overwrite: bool = False
+) -> VOCResult | int:
+    """Train and evaluate what `config` says, in the folder `output`.
+
+    Args:
+        resume: go on from the newest good checkpoint of the folder.
+        overwrite: empty the folder of an earlier run first.
+
+    Returns:
+        The last evaluation; or the number of the signal that ended the run before it.
+
+    Raises:
+        RFCNError: any fault of config, data, weights or machine, each with its remedy.
+    """
+    device = find_device(config.runtime.device)
+    train_set = build_dataset(config.data, config.data.train)
+    if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
+        raise DataError(
+            f"data.train ({config.data.train}): no picture has an object to learn from."
+        )
+    val_set = build_dataset(config.data, config.data.val, class_names=train_set.class_names)
+    create_run_folder(
+        output,
+        config_text=dump_config(config),
+        environment=describe_environment(device=device, ops_backend=_ops_backend(device)),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with only_run_in(output):
+        experiment = Experiment(config, output, device, train_set, val_set)
+        if resume:
+            experiment.take_up(newest_good(output / "checkpoints", print))
+        return experiment.run()
+
+
+def _ops_backend(device: torch.device) -> str:
+    """Which implementation of the operators runs on `device`: compiled, torch, or both."""
+    return " and ".join(sorted({one.backend for one in status() if one.device == device.type}))
+
+
+class Experiment:
+    """The parts of a run, and what happens between its steps."""
+
+    def __init__(
+        self,
+        config: Config,
+        output: Path,
+        device: torch.device,
+        train_set: VOCDataset,
+        val_set: VOCDataset,
+    ) -> None:
+        self.config = config
+        self.output = output
+        self.device = device
+        self.train_set = train_set
+        self.val_set = val_set
+        self.schedule = scaled(
+            build_schedule(config.train),
+            config.train.schedule_batch_size,
+            config.train.batch_size,
+        )
+        torch.manual_seed(config.runtime.seed)
+        # channels_last: what the convolutions of CPUs and GPUs alike are fastest with
+        self.model = build_detector(config.model, train_set.class_names).to(
+            device, memory_format=torch.channels_last
+        )
+        self.optimizer = build_optimizer(config.train, self.model)
+        self.start_step = 0
+        self.best: float | None = None
+        self.remarks: list[str] = []
+        self.result: VOCResult | None = None
+
+    def take_up(self, state: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint, if there is one."""
+        if state is None:
+            return
+        check_classes(self.train_set.class_names, state["extra"]["classes"])
+        self.remarks = check_same_config(
+            state["extra"]["config"], self.config.model_dump(mode="json")
+        )
+        self.start_step, self.best = restore(state, self.model, self.optimizer)
+
+    def run(self) -> VOCResult | int:
+        """Train to the end of the schedule, evaluating on the way and at the end."""
+        if self.start_step >= self.schedule.iterations:
+            print(f"{self.output}: already complete, {self.start_step} steps.")
+            return rescore(self.val_set, self.config, detections_file(self.output))
+        with RunLog(
+            self.output,
+            iterations=self.schedule.iterations,
+            every=self.config.runtime.log_every,
+            start_step=self.start_step,
+            tensorboard=self.config.runtime.tensorboard,
+        ) as self.log:
+            self._introduce()
+            self._draw_targets()
+            stopped_by = train(
+                self.model,
+                build_train_loader(self.config, self.train_set, start_step=self.start_step),
+                optimizer=self.optimizer,
+                schedule=self.schedule,
+                log=self.log,
+                milestones=Milestones(
+                    save=self._save,
+                    save_every=self.config.runtime.checkpoint_every,
+                    evaluate=self._evaluate,
+                    evaluate_every=self.config.eval.every,
+                ),
+                start_step=self.start_step,
+                max_gradient_norm=self.config.train.max_gradient_norm,
+            )
+        if stopped_by is not None:
+            return int(stopped_by)
+        assert self.result is not None  # the last step is always evaluated
+        self._draw_summary()
+        return self.result
+
+    def _introduce(self) -> None:
+        """Say what is about to happen, and what was changed or dropped on the way here."""
+        names = self.train_set.class_names
+        self.log.say(
+            f"training on {len(self.train_set)} pictures, evaluating on {len(self.val_set)}; "
+            f"{len(names)} classes: {', '.join(names)}"
+        )
+        for note in (*self.train_set.notes, *self.val_set.notes, *self.remarks):
+            self.log.say(f"note: {note}")
+        scaling = describe_scaling(
+            build_schedule(self.config.train),
+            self.config.train.schedule_batch_size,
+            self.config.train.batch_size,
+        )
+        if scaling is not None:
+            self.log.say(scaling)
+        if self.start_step:
+            self.log.say(f"going on after step {self.start_step}")
+        self.log.text("config", dump_config(self.config))
+
+    def _save(self, step: int) -> None:
+        extra = {
+            "classes": list(self.train_set.class_names),
+            "config": self.config.model_dump(mode="json"),
+        }
+        state = capture(self.model, self.optimizer, step=step, best=self.best, extra=extra)
+        save_checkpoint(self.output / "checkpoints", state, step)
+
+    def _evaluate(self, step: int) -> None:
+        """Measure, keep the weights as the last and, where they are, as the best."""
+        self.result = assess(
+            self.model, self.val_set, self.config, device=self.device, output=self.output
+        )
+        figures = self.result.summary()
+        self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
+        headline = self.result.mean_ap(self.config.eval.iou_thresholds[0])
+        self.log.say(
+            f"step {step} "
+            + " ".join(f"{name} {value:.3f}" for name, value in figures.items() if "/" not in name)
+        )
+        self._save_weights("last", step, figures)
+        if headline is not None and (self.best is None or headline > self.best):
+            self.best = headline
+            self._save_weights("best", step, figures)
+
+    def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
+        save_weights(
+            self.output / "weights" / name,
+            self.model.state_dict(),
+            {
+                "classes": list(self.train_set.class_names),
+                "config": self.config.model_dump(mode="json"),
+                "metrics": {"step": step, **figures},
+            },
+        )
+
+    def _draw_targets(self) -> None:
+        """Draw what the network is about to be shown, boxes and all: where most faults are seen."""
+        count = self.config.runtime.pictures
+        if count == 0:
+            return
+        shown = self.config.train.model_copy(update={"batch_size": count})
+        config = self.config.model_copy(update={"train": shown})
+        loader = build_train_loader(
+            config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})}),
+            self.train_set,
+        )
+        batch, targets = next(iter(loader))
+        picture = draw_training_batch(batch, targets, self.train_set.class_names)
+        write_image(self.output / "pictures" / "targets.jpg", picture)
+        self.log.picture("pictures/targets", picture, self.start_step)
+
+    def _draw_summary(self) -> None:
+        """Draw the losses over time, and the score maps behind a few detections."""
+        pictures = self.output / "pictures"
+        write_image(pictures / "losses.png", plot_losses(self.output / "metrics.jsonl"))
+        detector = Detector(
+            self.model,
+            class_names=self.train_set.class_names,
+            config=self.config,
+            device=self.device,
+        )
+        draw_votes(detector, self.val_set, pictures / "score_maps", count=SCORE_MAP_PICTURES)
+
+
+def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int) -> None:
+    """Draw the score maps of the surest detection on pictures spread over a data set."""
+    for index in shown_pictures(dataset, count):
+        sample = dataset[index]
+        found = detector.predict([sample.image])[0].above(SHOWN_SCORE)
+        if len(found):
+            views = explain(detector, sample.image, 0)
+            write_image(folder / f"{sample.id.replace('/', '_')}.png", draw_score_maps(views))

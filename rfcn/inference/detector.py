@@ -1,0 +1,82 @@
+"""A trained detector behind one call: pictures in, detections out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rfcn.build import build_detector
+from rfcn.config.loader import config_from_mapping
+from rfcn.config.schema import Config
+from rfcn.datasets.loader import collate
+from rfcn.datasets.sample import Sample
+from rfcn.datasets.transforms import resize
+from rfcn.engine.weights import load_into, load_weights
+from rfcn.models.detector import TwoStageDetector
+from rfcn.structures import Detections, ImageBatch, Target
+
+
+class Detector:
+    """A detector with its class names and its preprocessing, ready to use.
+
+    Args:
+        model: moved to `device` and put into evaluation mode.
+        class_names: label 1 is the first. config: how pictures are resized.
+    """
+
+    def __init__(
+        self,
+        model: TwoStageDetector,
+        *,
+        class_names: Sequence[str],
+        config: Config,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.class_names = tuple(class_names)
+        self.config = config
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, device: torch.device | str = "cpu") -> "Detector":
+        """The detector of a weights folder (or of its `model.safetensors` alone).
+
+        Raises:
+            WeightsError: the file is missing, broken, or not one of ours.
+        """
+        state, metadata = load_weights(path)
+        config = config_from_mapping(metadata["config"], source=f"{path}: stored config")
+        model = build_detector(config.model, metadata["classes"], pretrained=False)
+        load_into(model, state)
+        return cls(model, class_names=metadata["classes"], config=config, device=device)
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Detections of each picture, best first, in its own pixels, on the CPU.
+
+        images: uint8 RGB arrays [H, W, 3] of any sizes; they pass through the model together.
+        """
+        if not images:
+            return []
+        found = self.model(self.batch(images))
+        return [one.to("cpu") for one in found]
+
+    def batch(self, images: Sequence[np.ndarray]) -> ImageBatch:
+        """The pictures resized as at test and padded to one size, on the detector's device."""
+        data = self.config.data
+        samples = [
+            resize(_sample(image, number), data.test_short_side, data.max_long_side)
+            for number, image in enumerate(images)
+        ]
+        batch, _ = collate(samples)
+        return batch.to(self.device)
+
+
+def _sample(image: np.ndarray, number: int) -> Sample:
+    nothing = Target(
+        boxes=torch.zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.int64),
+        difficult=torch.zeros(0, dtype=torch.bool),
+    )
+    return Sample(image=image, target=nothing, id=str(number), path=Path(str(number)))
