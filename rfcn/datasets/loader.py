@@ -1,4 +1,4 @@
-"""From samples to batches: like shapes together, the same whatever the workers, from any step on."""
+"""From samples to batches: like shapes together, the same for any workers, from any step on."""
 
 import itertools
 import signal

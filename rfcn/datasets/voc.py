@@ -1,4 +1,4 @@
-"""PASCAL VOC: XML annotations, lists of pictures, JPEGs. Everything is read anew, nothing cached."""
+"""PASCAL VOC: XML annotations, lists of pictures, JPEGs. All is read anew, nothing is cached."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where the files of a VOC data set lie: its sets, their lists, the annotations and the pictures."""
+"""Where the files of a VOC data set lie: lists of pictures, annotations and the pictures."""
 
 import re
 from collections import Counter
