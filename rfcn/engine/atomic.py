@@ -39,8 +39,25 @@ def write_atomically(
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):  # torch.save raises its own error on top of a full disk
+            raise
+        raise MachineError(_explain(path, cause)) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and the folders above it, where they are missing.
+
+    Raises:
+        MachineError: that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MachineError(_explain(path, error)) from error
+        raise MachineError(
+            f"the folder {folder} cannot be made: {error.strerror}. Name one you may write to."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

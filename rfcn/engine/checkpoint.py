@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rfcn.engine.atomic import remove_unfinished, sync_folder, write_atomically
+from rfcn.engine.atomic import make_folder, remove_unfinished, sync_folder, write_atomically
 from rfcn.engine.filekind import kind_of, remedy_for
 from rfcn.engine.finite import first_non_finite
 from rfcn.engine.rng import capture_rng, restore_rng
@@ -84,7 +84,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int, keep: int
             f"the checkpoint of step {step} was not written: {bad} holds NaN or infinity. "
             "The checkpoints before it are good; resume from them with a lower train.lr."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"step_{step:08d}.pt"
     _digest_path(path).unlink(missing_ok=True)  # before: a digest never outlives its file
     write_atomically(path, lambda file: torch.save(dict(state), file), check=_check_archive)

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from rfcn.engine.atomic import remove_unfinished, write_atomically
+from rfcn.engine.atomic import make_folder, remove_unfinished, write_atomically
 from rfcn.engine.checkpoint import checkpoints
-from rfcn.errors import ConfigError, MachineError
+from rfcn.errors import ConfigError
 
 PACKAGES = (
     *("rfcn", "torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors"),
@@ -105,13 +105,8 @@ def _empty(output: Path) -> None:
 
 
 def _write_down(output: Path, config_text: str, environment: dict[str, Any]) -> Path:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(output)
-    except OSError as error:
-        raise MachineError(
-            f"--output {output} cannot be made: {error.strerror}. Name a folder you may write to."
-        ) from error
+    make_folder(output)
+    remove_unfinished(output)
     facts = json.dumps(environment, indent=2) + "\n"
     write_atomically(output / "config.yaml", lambda file: file.write(config_text.encode()))
     write_atomically(output / "environment.json", lambda file: file.write(facts.encode()))

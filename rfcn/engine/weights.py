@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from rfcn.engine.atomic import write_atomically
+from rfcn.engine.atomic import make_folder, write_atomically
 from rfcn.engine.filekind import kind_of, remedy_for
 from rfcn.engine.finite import first_non_finite
 from rfcn.errors import NumericalError, WeightsError
@@ -47,7 +47,7 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], metadata: Mapping[st
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state.items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / FILE
     content = save(tensors, metadata={"rfcn": json.dumps(facts)})
     write_atomically(path, lambda file: file.write(content), check=_read_file)

@@ -71,3 +71,13 @@ def toy_model() -> ToyDetector:
 def log(tmp_path: Path) -> Iterator[RunLog]:
     with RunLog(tmp_path, iterations=8, every=2, tensorboard=False, console=False) as opened:
         yield opened
+
+
+@pytest.fixture
+def toy_detector() -> type[ToyDetector]:
+    return ToyDetector
+
+
+@pytest.fixture
+def toy_loader() -> type[ToyLoader]:
+    return ToyLoader

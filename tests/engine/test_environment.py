@@ -1,0 +1,124 @@
+import json
+import os
+import platform
+import socket
+
+import pytest
+import torch
+
+from rfcn.engine.environment import create_run_folder, describe_environment
+from rfcn.errors import ConfigError, MachineError
+
+
+def create(output, **words):
+    return create_run_folder(output, config_text="a: 1\n", environment={"python": "3"}, **words)
+
+
+def finished_run(output):
+    create(output)
+    (output / "checkpoints").mkdir()
+    (output / "checkpoints" / "step_00000001.pt").write_bytes(b"x")
+    (output / "metrics.jsonl").write_text("{}\n")
+    return output
+
+
+def test_the_environment_is_json_and_tells_what_matters():
+    found = json.loads(json.dumps(describe_environment(device="cpu", ops_backend="cpp")))
+    assert found["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["python"] == platform.python_version()
+    assert (found["device"], found["cuda"], found["ops_backend"]) == ("cpu", None, "cpp")
+    assert found["torch_threads"] == torch.get_num_threads()
+
+
+def test_the_environment_does_not_name_the_machine_or_its_user():
+    text = json.dumps(describe_environment(device="cpu", ops_backend="cpp"))
+    assert f'"{socket.gethostname()}"' not in text
+    assert os.path.expanduser("~") not in text
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_new_or_empty_folder_is_taken(tmp_path, exists):
+    output = tmp_path / "runs" / "first"
+    if exists:
+        output.mkdir(parents=True)
+    assert create(output) == output
+    assert (output / "config.yaml").read_text() == "a: 1\n"
+    assert json.loads((output / "environment.json").read_text()) == {"python": "3"}
+
+
+def test_a_lock_alone_does_not_make_a_folder_occupied(tmp_path):
+    (tmp_path / ".lock").touch()
+    create(tmp_path)
+
+
+def test_l4_an_occupied_folder_is_refused_with_the_two_ways_on(tmp_path):
+    output = finished_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"not empty.*--resume.*--overwrite"):
+        create(output)
+    assert (output / "metrics.jsonl").exists()
+
+
+def test_l4_resume_keeps_what_is_there(tmp_path):
+    output = finished_run(tmp_path / "run")
+    create(output, resume=True)
+    assert (output / "metrics.jsonl").exists()
+    assert (output / "checkpoints" / "step_00000001.pt").exists()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_l4_resume_without_a_checkpoint_is_an_error(tmp_path, exists):
+    output = tmp_path / "run"
+    if exists:
+        create(output)
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        create(output, resume=True)
+    assert output.exists() == exists
+
+
+def test_l4_overwrite_empties_a_run_and_leaves_other_files(tmp_path):
+    output = finished_run(tmp_path / "run")
+    (output / "notes.txt").write_text("mine")
+    create(output, overwrite=True)
+    assert sorted(os.listdir(output)) == ["config.yaml", "environment.json", "notes.txt"]
+
+
+def test_l4_overwrite_never_touches_a_folder_that_is_no_run(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "precious").write_text("mine")
+    with pytest.raises(ConfigError, match="was not written by a run"):
+        create(tmp_path, overwrite=True)
+    assert (tmp_path / "weights" / "precious").exists()
+
+
+def test_l4_overwrite_follows_no_link_out_of_the_folder(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("mine")
+    output = finished_run(tmp_path / "run")
+    (output / "weights").symlink_to(tmp_path / "elsewhere")
+    create(output, overwrite=True)
+    assert not (output / "weights").exists()
+    assert (tmp_path / "elsewhere" / "precious").exists()
+
+
+def test_l4_both_words_contradict_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="give one"):
+        create(tmp_path, resume=True, overwrite=True)
+
+
+def test_l5_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        create(tmp_path / "run")
+
+
+def test_l5_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises((MachineError, ConfigError), match="cannot be made"):
+        create(tmp_path / "file" / "run")
+
+
+def test_w13_unfinished_files_are_removed_at_the_start(tmp_path):
+    output = finished_run(tmp_path / "run")
+    (output / "config.yaml.tmp").write_text("half")
+    create(output, resume=True)
+    assert not (output / "config.yaml.tmp").exists()

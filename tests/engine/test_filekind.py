@@ -1,0 +1,65 @@
+import io
+import pickle
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from rfcn.engine.filekind import kind_of, remedy_for
+
+
+def torch_file() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(100)}, buffer)
+    return buffer.getvalue()
+
+
+def zip_archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("holiday.txt", "sun")
+    return buffer.getvalue()
+
+
+KINDS = {
+    "an empty file": b"",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+    "an HTML page": b"\n<!DOCTYPE html><html><body>404</body></html>",
+    "a PyTorch file": torch_file(),
+    "a zip archive": zip_archive(),
+    "a pickle": pickle.dumps({"a": 1}),
+    "a safetensors file": save({"a": torch.zeros(2)}),
+    "a text file": "höhe: 3\n".encode(),
+    "a file of unknown kind": bytes(range(255, 100, -1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_told_by_its_content(kind, tmp_path):
+    path = tmp_path / "weights.bin"
+    path.write_bytes(KINDS[kind])
+    assert kind_of(path) == kind
+
+
+@pytest.mark.parametrize("kind", ["a PyTorch file", "a safetensors file"])
+def test_a_cut_file_keeps_its_kind(kind, tmp_path):
+    path = tmp_path / "weights.bin"
+    path.write_bytes(KINDS[kind][:100])
+    assert kind_of(path) == kind
+
+
+def test_text_cut_inside_a_letter_is_still_text(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 511 + "é".encode() + b"more")
+    assert kind_of(path) == "a text file"
+
+
+def test_folders_and_nothing(tmp_path):
+    assert kind_of(tmp_path) == "a folder"
+    assert kind_of(tmp_path / "x") == "missing"
+
+
+def test_remedies_say_what_to_do():
+    assert "git lfs pull" in remedy_for("a Git LFS pointer")
+    assert remedy_for("a text file") == ""
