@@ -131,7 +131,7 @@ def test_loader(
 class _Ticket(NamedTuple):
     """Tells a worker which picture to make ready, and how."""
 
-    index: int
+    picture: int
     epoch: int
     short_side: int
 
@@ -146,11 +146,11 @@ class _Training(TorchDataset):
 
     def __getitem__(self, ticket: _Ticket) -> Sample | DataError:
         try:
-            sample = self.dataset[ticket.index]
+            sample = self.dataset[ticket.picture]
         except DataError as fault:
             return fault
         return self.transform(
-            sample, short_side=ticket.short_side, epoch=ticket.epoch, index=ticket.index
+            sample, short_side=ticket.short_side, epoch=ticket.epoch, index=ticket.picture
         )
 
 
@@ -176,7 +176,7 @@ def _run(
     """The batches, made by `workers` processes, in order. Raises what went wrong in them."""
     loader: DataLoader = DataLoader(
         samples,
-        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do
+        batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate_or_fault,
         worker_init_fn=_start_worker,

@@ -5,6 +5,7 @@ form's long side spans -1..1, y points down. Everything is filled at four times 
 averaged, so edges are smooth.
 """
 
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 
 import cv2
@@ -84,7 +85,7 @@ def lay(picture: np.ndarray, patch: Patch, top: int, left: int) -> np.ndarray:
     """The picture with a patch on it and the patch's soft shadow under it. [H, W, 3] float32."""
     cover = placed(patch.cover, picture.shape[:2], top, left)
     step = max(1.5, 0.04 * max(patch.cover.shape))
-    moved = np.float32([[1, 0, -_LIGHT[0] * step], [0, 1, -_LIGHT[1] * step]])
+    moved = np.array([[1, 0, -_LIGHT[0] * step], [0, 1, -_LIGHT[1] * step]])
     shadow = cv2.warpAffine(cover, moved, cover.shape[::-1])
     shadow = 0.45 * cv2.GaussianBlur(shadow, (0, 0), step)
     picture = picture * (1 - shadow * (1 - cover))[:, :, None]
@@ -188,14 +189,14 @@ def _draw(parts: list[Part], long_side: float, angle: float) -> Patch:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     to_pixels = (turn.T * long_side / 2, side / 2)
     back = _polygons(parts[0], *to_pixels)
-    colours = np.full((side * _FINE, side * _FINE, 3), np.rint(parts[0].colour), np.uint8)
-    cover = cv2.fillPoly(np.zeros((side * _FINE, side * _FINE), np.uint8), back, 255)
+    fine = np.full((side * _FINE, side * _FINE, 3), np.rint(parts[0].colour), np.uint8)
+    mask = cv2.fillPoly(np.zeros(fine.shape[:2], np.uint8), back, 255)
     rim = round(_FINE * (0.04 * long_side + 1))
-    cv2.polylines(colours, back, True, (0.72 * parts[0].colour).tolist(), rim)
+    cv2.polylines(fine, back, True, (0.72 * parts[0].colour).tolist(), rim)
     for part in parts[1:]:
-        cv2.fillPoly(colours, _polygons(part, *to_pixels), part.colour.tolist())
-    cover = cv2.resize(cover, (side, side), interpolation=cv2.INTER_AREA)
-    colours = cv2.resize(colours, (side, side), interpolation=cv2.INTER_AREA)
+        cv2.fillPoly(fine, _polygons(part, *to_pixels), part.colour.tolist())
+    cover = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+    colours = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     shade = 1 + 0.16 * (_LIGHT[0] * ramp[None, :] + _LIGHT[1] * ramp[:, None])
     rows, columns = (np.flatnonzero(cover.any(axis=axis)) for axis in (1, 0))
@@ -215,10 +216,8 @@ def _colour(
     chance: Random, saturation: tuple[float, float], value: tuple[float, float]
 ) -> np.ndarray:
     """[3] float32 RGB 0..255 of any hue, saturation and value within limits (0..1)."""
-    hsv = np.float32(
-        [[[chance.uniform(0, 360), chance.uniform(*saturation), chance.uniform(*value)]]]
-    )
-    return 255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    rgb = hsv_to_rgb(chance.random(), chance.uniform(*saturation), chance.uniform(*value))
+    return np.array(rgb, dtype=np.float32) * 255
 
 
 def _clouds(height: int, width: int, cells: int, chance: Random) -> np.ndarray:
