@@ -2,7 +2,7 @@
 
 Legend: D detections and G ground-truth boxes of the class over all pictures, T = the share of
 detections that count, in the order of falling score. Source: Everingham et al., "The PASCAL Visual
-Object Classes (VOC) Challenge", IJCV 2010, section 4.2, and the VOC2007 and VOC2010 development kits.
+Object Classes (VOC) Challenge", IJCV 2010, section 4.2, and the development kits of 2007 and 2010.
 """
 
 from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ MOST_POINTS = 2000
 
 
 def draw_pr_curves(result: VOCResult, path: str | Path) -> None:
-    """Writes a PNG: for each class precision over recall at each IoU threshold, AP in the legend."""
+    """Writes a PNG: a panel a class, precision over recall at each IoU threshold, with its AP."""
     from matplotlib.figure import Figure
 
     columns = min(MOST_COLUMNS, max(len(result.classes), 1))
@@ -54,7 +54,7 @@ def _draw_class(panel: "Axes", one: ClassResult, thresholds: tuple[float, ...]) 
             linewidth=1.4,
             label=f"AP@{threshold:g} {figure}",
         )
-    panel.legend(fontsize=7.5, frameon=False, loc="lower left", handlelength=1.2)
+    panel.legend(fontsize=7.5, loc="lower left", handlelength=1.2, edgecolor="none", framealpha=0.8)
 
 
 def _thinned(curve: Curve) -> tuple[np.ndarray, np.ndarray]:

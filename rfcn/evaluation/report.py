@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import ASCII, SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from rfcn.evaluation.pr_curves import draw_pr_curves
@@ -44,8 +45,13 @@ def print_table(result: VOCResult, *, console: Console | None = None) -> None:
         str(sum(one.detections for one in result.classes)),
     )
     table.add_row("mean", *totals, *map(_percent, _means(result)[:shown]), style="bold")
-    # A file or a pipe has no width of its own: nothing is folded there.
-    console.print(table, width=None if console.is_terminal else UNLIMITED, crop=False)
+    width = console.width
+    if not console.is_terminal:
+        # A file or a pipe has no width of its own: nothing is folded or cut there.
+        options = console.options.update(max_width=UNLIMITED)
+        console.width = max(width, Measurement.get(console, options, table).maximum)
+    console.print(table)
+    console.width = width
     for sentence in notes(result):
         console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 

@@ -214,7 +214,7 @@ def _check_boxes(boxes: torch.Tensor, labels: torch.Tensor, classes: int, where:
         box = boxes[reversed_][0].tolist()
         raise DataError(
             f"a box in {where} has a negative side, {box}: boxes are (x1, y1, x2, y2), not "
-            "(x, y, width, height)."
+            "(x, y, width, height) or a centre and two sides."
         )
     unknown = (labels < 1) | (labels > classes)
     if bool(unknown.any()):
