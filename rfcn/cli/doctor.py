@@ -1,6 +1,7 @@
 """`rfcn doctor`: what this machine has, what it lacks, and what to type to mend it."""
 
 import argparse
+import importlib
 import os
 import platform
 import shutil
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rfcn.cli.environment import (
+    INSTALL_PAIR,
     check_python,
     check_torch,
     check_torchvision,
@@ -65,12 +67,12 @@ def examine() -> Iterator[Finding]:
     """Look at the machine, from Python up to the operators."""
     yield _checked("Python", platform.python_version(), check_python)
     yield Finding("rfcn", installed_version("rfcn") or "source tree, not installed")
-    torch = _checked("torch", installed_version("torch") or "missing", check_torch)
+    torch = _checked("torch", installed_version("torch") or "missing", _import_torch)
     yield torch
     yield _checked("torchvision", installed_version("torchvision") or "missing", check_torchvision)
     for module, package in PACKAGES.items():
-        yield _package(module, installed_version(package))
-    yield _package("cv2", _opencv())
+        yield _package(package, module, installed_version(package))
+    yield _package("opencv", "cv2", _opencv())
     yield _tool("C++ compiler", ("c++", "g++", "clang++"), "apt-get install g++")
     yield _tool("CUDA compiler", ("nvcc",), "")
     yield Finding("processors", f"{_processors()} usable of {os.cpu_count()}")
@@ -95,6 +97,14 @@ def print_findings(findings: list[Finding]) -> None:
             print(f"{finding.subject}: {finding.remedy}")
 
 
+def _import_torch() -> None:
+    check_torch()
+    try:
+        importlib.import_module("torch")
+    except Exception as error:  # a library it was built against is missing, most often
+        raise MachineError(f"torch does not import ({error}). Type: {INSTALL_PAIR}") from None
+
+
 def _checked(subject: str, found: str, check: Callable[[], None]) -> Finding:
     try:
         check()
@@ -103,10 +113,10 @@ def _checked(subject: str, found: str, check: Callable[[], None]) -> Finding:
     return Finding(subject, found)
 
 
-def _package(module: str, version: str | None) -> Finding:
+def _package(subject: str, module: str, version: str | None) -> Finding:
     if version is None:
-        return Finding(module, "missing", "fault", str(missing_module(module)))
-    return Finding(module, version)
+        return Finding(subject, "missing", "fault", str(missing_module(module)))
+    return Finding(subject, version)
 
 
 def _opencv() -> str | None:
@@ -114,7 +124,7 @@ def _opencv() -> str | None:
     for package in ("opencv-python-headless", "opencv-python", "opencv-contrib-python"):
         found = installed_version(package)
         if found:
-            return f"{found} ({package})"
+            return f"{found}, {package}"
     return None
 
 

@@ -212,6 +212,12 @@ class _Dumper(yaml.SafeDumper):
     def represent_flow_list(self, data: list[Any]) -> yaml.Node:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 
+    def represent_text(self, data: str) -> yaml.Node:
+        """YAML folds Unicode's own line breaks into spaces, unless they are escaped."""
+        style = '"' if set(data) & set("\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
 
 _Dumper.add_representer(list, _Dumper.represent_flow_list)
+_Dumper.add_representer(str, _Dumper.represent_text)
 add_scalar_rules(_Dumper)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import cache
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -56,10 +57,15 @@ def dotted(keys: Keys) -> str:
     return text.removeprefix(".")
 
 
+@cache
+def _catalogue() -> Catalogue:
+    return Catalogue()
+
+
 class _Explainer:
     def __init__(self, tree: Node) -> None:
         self.tree = tree
-        self.catalogue = Catalogue()
+        self.catalogue = _catalogue()
         self.types: dict[Keys, object] = {}
         self._collect_types((), tree)
 
