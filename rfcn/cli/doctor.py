@@ -38,6 +38,8 @@ PACKAGES = {
     "tensorboard": "tensorboard",
 }
 """Modules the commands import, and the packages that bring them."""
+OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
+"""Packages that bring `cv2`; any of them does."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _package(subject: str, module: str, version: str | None) -> Finding:
 
 def _opencv() -> str | None:
     """OpenCV's version, from whichever of its packages is installed."""
-    for package in ("opencv-python-headless", "opencv-python", "opencv-contrib-python"):
+    for package in OPENCV:
         found = installed_version(package)
         if found:
             return f"{found}, {package}"
