@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class FrozenBatchNorm(nn.Module):
     """Batch norm whose statistics and affine parameters are constants (py-R-FCN: use_global_stats).
 
-    All four are buffers under the names of `nn.BatchNorm2d`, so pretrained weights load as they are.
+    All four are buffers named as in `nn.BatchNorm2d`, so pretrained weights load as they are.
     """
 
     weight: Tensor

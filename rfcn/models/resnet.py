@@ -29,6 +29,12 @@ class ResNet(nn.Module):
     """
 
     stride = 16
+    conv1: nn.Module
+    bn1: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(
         self,
@@ -44,11 +50,11 @@ class ResNet(nn.Module):
         for names in STAGES:
             for name in names:
                 self.add_module(name, network.get_submodule(name))
-        self.rpn_channels = _out_channels(self.get_submodule("layer3"))
-        self.roi_channels = _out_channels(self.get_submodule("layer4"))
-        _keep_resolution(self.get_submodule("layer4"))
+        self.rpn_channels = _out_channels(self.layer3)
+        self.roi_channels = _out_channels(self.layer4)
+        _keep_resolution(self.layer4)
         if conv5_norm != "frozen":
-            _replace_norms(self.get_submodule("layer4"), conv5_norm)
+            _replace_norms(self.layer4, conv5_norm)
         for names in STAGES[:frozen_stages]:
             for name in names:
                 self.get_submodule(name).requires_grad_(False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rfcn.boxes import clip, decode, encode
 from rfcn.models.anchors import AnchorGrid
+from rfcn.models.initialization import small_gaussian
 from rfcn.models.losses import rpn_loss
 from rfcn.models.matching import match_anchors
 from rfcn.models.sampling import ANCHOR_STREAM, generator_for, sample_anchors
@@ -39,9 +40,7 @@ class RPNHead(nn.Module):
         self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.scores = nn.Conv2d(channels, 2 * anchors, 1)
         self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
-        for layer in (self.conv, self.scores, self.deltas):
-            nn.init.normal_(layer.weight, std=0.01)  # py-R-FCN: gaussian, 0.01
-            nn.init.zeros_(layer.bias)
+        small_gaussian(self.conv, self.scores, self.deltas)
 
     def forward(self, features: Tensor) -> RPNOutputs:
         """features: [N, Cr, H, W] -> scores and offsets of all H * W * A anchors."""

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rfcn.models.initialization import small_gaussian
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.structures import RoIOutputs
 
@@ -39,9 +40,7 @@ class RFCNHead(nn.Module):
         self.score_maps = nn.Conv2d(reduction, k * k * (classes + 1), 1)
         self.box_maps = nn.Conv2d(reduction, k * k * 4 * box_sets, 1)
         self.pool = PSRoIPool(k, 1 / stride)
-        for layer in (self.reduce, self.score_maps, self.box_maps):
-            nn.init.normal_(layer.weight, std=0.01)  # py-R-FCN: gaussian, 0.01
-            nn.init.zeros_(layer.bias)
+        small_gaussian(self.reduce, self.score_maps, self.box_maps)
 
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
         """features: [N, Cf, H, W]; rois: [R, 5] -> raw scores [R, C+1] and offsets [R, S, 4]."""
