@@ -1,0 +1,129 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rfcn.models.heads.rfcn import RFCNHead, vote
+
+ROIS = torch.tensor(
+    [[0.0, 0, 0, 63, 63], [1, 16, 8, 100, 90], [0, 40, 40, 44, 120], [1, -30, -9, 200, 200]]
+)
+
+
+def a_head(*, classes=3, k=3, box_sets=2, stride=16):
+    """A small head whose maps are far from zero."""
+    torch.manual_seed(0)
+    head = RFCNHead(6, classes=classes, k=k, reduction=8, box_sets=box_sets, stride=stride)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    return head
+
+
+@pytest.mark.parametrize(
+    ("classes", "box_sets", "scores", "boxes"),
+    [
+        (20, 2, 1029, 392),  # VOC, as released
+        (80, 2, 3969, 392),  # COCO, as released
+        (20, 1, 1029, 196),  # the paper's box maps
+        (20, 21, 1029, 4116),  # one set a class
+    ],
+)
+def test_published_channels(classes, box_sets, scores, boxes):
+    with torch.device("meta"):
+        head = RFCNHead(2048, classes=classes, k=7, box_sets=box_sets)
+    assert head.reduce.out_channels == 1024
+    assert head.score_maps.out_channels == scores
+    assert head.box_maps.out_channels == boxes
+    assert {layer.kernel_size for layer in (head.reduce, head.score_maps, head.box_maps)} == {
+        (1, 1)
+    }
+
+
+def test_published_initial_weights():
+    head = RFCNHead(64, classes=20, reduction=512)
+    for layer in (head.reduce, head.score_maps, head.box_maps):
+        assert abs(layer.weight.std().item() - 0.01) < 1e-3
+        assert (layer.bias == 0).all()
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+@pytest.mark.parametrize("box_sets", [1, 2, 4])
+def test_outputs_have_the_promised_shapes(k, box_sets):
+    head = a_head(k=k, box_sets=box_sets)
+    features = torch.randn(2, 6, 8, 9)
+    outputs = head(features, ROIS)
+    assert outputs.class_logits.shape == (4, 4)
+    assert outputs.box_deltas.shape == (4, box_sets, 4)
+    assert outputs.class_logits.isfinite().all()
+    nothing = head(features, torch.zeros(0, 5))
+    assert nothing.class_logits.shape == (0, 4)
+    assert nothing.box_deltas.shape == (0, box_sets, 4)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_the_logits_are_the_mean_of_the_bins(k):
+    head = a_head(k=k)
+    features = torch.randn(2, 6, 8, 9)
+    maps, bins = head.bins(features, ROIS)
+    assert maps.shape == (2, 4, k, k, 8, 9)
+    assert bins.shape == (4, 4, k, k)
+    assert_close(bins.mean(dim=(2, 3)), head(features, ROIS).class_logits)
+
+
+def test_a_bin_reads_its_own_map_and_no_other():
+    """Equation 1: class c, row i, column j of a RoI read map (c, i, j), in their own place."""
+    k, classes = 3, 2
+    head = a_head(k=k, classes=classes)
+    features = torch.zeros(1, 6, 9, 9)
+    maps, _ = head.bins(features, ROIS[:1])
+    numbers = torch.arange(maps[0, ..., 0, 0].numel(), dtype=torch.float32)
+    head.score_maps.weight.data.zero_()
+    head.score_maps.bias.data = numbers  # every map is constant: its number
+    whole = torch.tensor([[0.0, 0, 0, 143, 143]])  # 9 x 9 cells, inclusive corners
+    maps, bins = head.bins(features, whole)
+    assert_close(bins[0], numbers.view(classes + 1, k, k))
+    assert_close(maps[0, :, :, :, 4, 4], numbers.view(classes + 1, k, k))
+
+
+def test_bins_lie_where_the_picture_has_them():
+    """Row i is y, column j is x: only the bin over a lit cell sees it."""
+    head = a_head(k=3, classes=1)
+    for layer in (head.reduce, head.score_maps):
+        layer.weight.data.fill_(1)
+        layer.bias.data.zero_()
+    features = torch.zeros(1, 6, 9, 9)
+    features[0, :, 7, 1] = 1  # bottom left
+    _, bins = head.bins(features, torch.tensor([[0.0, 0, 0, 143, 143]]))
+    lit = bins[0, 0] > 0
+    assert lit.tolist() == [[False] * 3, [False] * 3, [True, False, False]]
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_rois_are_scaled_by_the_stride(stride):
+    head = a_head(stride=stride)
+    features = torch.randn(1, 6, 6, 6)
+    whole = torch.tensor([[0, 0, 0, 6 * stride - 1, 6 * stride - 1.0]])
+    expected = a_head(stride=16)(features, torch.tensor([[0.0, 0, 0, 95, 95]]))
+    assert_close(head(features, whole).class_logits, expected.class_logits)
+
+
+def test_every_parameter_learns():
+    head = a_head()
+    logits, deltas = head(torch.randn(2, 6, 8, 9), ROIS)
+    (logits.square().sum() + deltas.square().sum()).backward()
+    assert all(one.grad is not None and one.grad.any() for one in head.parameters())
+
+
+def test_no_rois_give_zero_gradients_not_none():
+    head = a_head()
+    logits, deltas = head(torch.randn(1, 6, 8, 9), torch.zeros(0, 5))
+    (logits.sum() + deltas.sum()).backward()
+    assert all((one.grad == 0).all() for one in head.parameters())
+
+
+def test_there_are_no_weights_after_the_rois():
+    names = {name.split(".")[0] for name, _ in a_head().named_parameters()}
+    assert names == {"reduce", "score_maps", "box_maps"}
+
+
+def test_vote_is_the_plain_mean():
+    assert vote(torch.tensor([[[[1.0, 2], [3, 6]]]])).tolist() == [[3]]

@@ -1,0 +1,157 @@
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.testing import assert_close
+
+from rfcn.models.normalization import FrozenBatchNorm
+from rfcn.models.resnet import STAGES, ResNet
+
+DEPTHS = (18, 34, 50, 101, 152)
+
+
+def on_meta(depth, **settings):
+    """A ResNet without memory: shapes and settings only."""
+    with torch.device("meta"):
+        return ResNet(depth, **settings)
+
+
+def stage_of(name):
+    """1 for conv1, ... from a parameter's torchvision name."""
+    return next(n for n, names in enumerate(STAGES, start=1) if name.split(".")[0] in names)
+
+
+@pytest.mark.parametrize(
+    ("depth", "conv4", "conv5"),
+    [(18, 256, 512), (34, 256, 512), (50, 1024, 2048), (101, 1024, 2048), (152, 1024, 2048)],
+)
+@pytest.mark.parametrize("size", [(600, 1000), (599, 993), (600, 1001), (1, 1)])
+def test_both_maps_have_stride_16(depth, conv4, conv5, size):
+    """rfcn.md B3b: 38 x 63 cells at 600 x 1000."""
+    network = on_meta(depth)
+    features = network(torch.empty(2, 3, *size, device="meta"))
+    cells = tuple(-(-side // 16) for side in size)
+    if size == (600, 1000):
+        assert cells == (38, 63)
+    assert network.stride == 16
+    assert features.rpn.shape == (2, network.rpn_channels, *cells) == (2, conv4, *cells)
+    assert features.roi.shape == (2, network.roi_channels, *cells) == (2, conv5, *cells)
+
+
+def test_real_maps_of_a_published_picture():
+    network = ResNet(18).eval()
+    with torch.no_grad():
+        features = network(torch.randn(1, 3, 600, 1000))
+    assert features.rpn.shape == (1, 256, 38, 63)
+    assert features.roi.shape == (1, 512, 38, 63)
+    assert features.roi.isfinite().all()
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_3x3_convolution_of_conv5_is_dilated(depth):
+    network = on_meta(depth)
+    plain = on_meta_torchvision(depth)
+    blocks = len(network.layer4)
+    three_by_three = 0
+    for name, layer in network.named_modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        published = plain.get_submodule(name)
+        if not name.startswith("layer4"):
+            assert (layer.stride, layer.dilation) == (published.stride, published.dilation)
+            continue
+        assert layer.stride == (1, 1)
+        if layer.kernel_size == (3, 3):
+            three_by_three += 1
+            assert layer.dilation == layer.padding == (2, 2)
+        else:
+            assert (layer.dilation, layer.padding) == ((1, 1), (0, 0))
+    assert three_by_three == blocks * (2 if depth < 50 else 1)
+
+
+def on_meta_torchvision(depth):
+    with torch.device("meta"):
+        return torchvision.models.get_model(f"resnet{depth}", weights=None)
+
+
+@pytest.fixture(params=[18, 50])
+def pair(request):
+    """torchvision's own network, with batch norms that matter, and ours with its weights."""
+    torch.manual_seed(0)
+    published = torchvision.models.get_model(f"resnet{request.param}", weights=None).eval()
+    for layer in published.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(std=0.1)
+            layer.running_var.uniform_(0.5, 2)
+    network = ResNet(request.param).eval()
+    missing, unexpected = network.load_state_dict(published.state_dict(), strict=False)
+    assert missing == []
+    assert all(name.startswith("fc.") or "num_batches" in name for name in unexpected)
+    return published, network
+
+
+@torch.no_grad()
+def test_conv4_equals_that_of_torchvision(pair):
+    published, network = pair
+    images = torch.randn(2, 3, 64, 96)
+    x = published.maxpool(published.relu(published.bn1(published.conv1(images))))
+    conv4 = published.layer3(published.layer2(published.layer1(x)))
+    assert_close(network(images).rpn, conv4)
+
+
+@torch.no_grad()
+def test_holes_compute_what_conv5_would_on_every_second_cell(pair):
+    """The hole algorithm: dilation 2 on a map is dilation 1 on each of its four sub-maps, so a
+    block of conv5 without stride answers there what torchvision's does."""
+    published, network = pair
+    x = torch.randn(2, network.roi_channels, 6, 8)
+    dense = network.layer4[1](x)
+    for row, column in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        assert_close(
+            dense[:, :, row::2, column::2], published.layer4[1](x[:, :, row::2, column::2])
+        )
+
+
+@pytest.mark.parametrize("frozen_stages", range(5))
+def test_frozen_stages_never_get_gradients(frozen_stages):
+    network = on_meta(18, frozen_stages=frozen_stages)
+    for name, parameter in network.named_parameters():
+        assert parameter.requires_grad == (stage_of(name) > frozen_stages), name
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_all_batch_norms_are_frozen_by_default(depth):
+    network = on_meta(depth).train()
+    norms = [layer for layer in network.modules() if isinstance(layer, FrozenBatchNorm)]
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(norms) == len(convolutions)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+    assert not any("bn" in name for name, _ in network.named_parameters())
+
+
+def test_resnet_101_has_104_frozen_norms():
+    """rfcn.md B2: 104 pairs of BN and Scale in the released ResNet-101."""
+    norms = [layer for layer in on_meta(101).modules() if isinstance(layer, FrozenBatchNorm)]
+    assert len(norms) == 104
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("group", nn.GroupNorm), ("batch", nn.BatchNorm2d)])
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_conv5_from_scratch_gets_a_live_norm(depth, kind, expected):
+    network = on_meta(depth, conv5_norm=kind)
+    live = [name for name, layer in network.named_modules() if isinstance(layer, expected)]
+    assert live
+    assert all(name.startswith("layer4.") for name in live)
+    assert not any(isinstance(layer, FrozenBatchNorm) for layer in network.layer4.modules())
+    trained = dict(network.named_parameters())
+    assert all(trained[f"{name}.weight"].requires_grad for name in live)
+    features = network(torch.empty(1, 3, 64, 64, device="meta"))
+    assert features.roi.shape == (1, network.roi_channels, 4, 4)
+
+
+def test_gradients_reach_conv3_to_conv5_only():
+    network = ResNet(18)
+    features = network(torch.randn(1, 3, 64, 64))
+    (features.rpn.sum() + features.roi.sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is not None) == (stage_of(name) > 2), name

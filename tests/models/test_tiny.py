@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch import nn
+
+from rfcn.models.tiny import ResidualBlock, TinyBackbone
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("size", [(96, 160), (97, 131), (1, 1)])
+def test_both_maps_have_the_stride(stride, size):
+    backbone = TinyBackbone(8, stride=stride)
+    features = backbone(torch.randn(2, 3, *size))
+    cells = tuple(-(-side // stride) for side in size)
+    assert backbone.stride == stride
+    assert features.rpn.shape == (2, backbone.rpn_channels, *cells) == (2, 32, *cells)
+    assert features.roi.shape == (2, backbone.roi_channels, *cells) == (2, 32, *cells)
+
+
+def test_conv5_is_dilated_and_all_the_rest_is_not():
+    for name, layer in TinyBackbone(8).named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            assert layer.dilation == ((2, 2) if name.startswith("conv5") else (1, 1))
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("group", nn.GroupNorm), ("batch", nn.BatchNorm2d)])
+def test_every_norm_is_of_the_kind_asked_for(norm, expected):
+    layers = list(TinyBackbone(8, norm=norm).modules())
+    norms = [layer for layer in layers if isinstance(layer, nn.GroupNorm | nn.BatchNorm2d)]
+    assert norms
+    assert all(type(layer) is expected for layer in norms)
+
+
+def test_every_parameter_learns():
+    backbone = TinyBackbone(8)
+    backbone(torch.randn(1, 3, 64, 64)).roi.square().sum().backward()
+    assert all(one.grad is not None and one.grad.any() for one in backbone.parameters())
+
+
+def test_group_norm_makes_no_difference_between_one_picture_and_many():
+    backbone = TinyBackbone(8)
+    images = torch.randn(3, 3, 64, 64)
+    together = backbone(images).roi
+    alone = backbone(images[1:2]).roi
+    torch.testing.assert_close(together[1:2], alone)
+
+
+def test_a_block_that_changes_nothing_has_a_free_shortcut():
+    assert len(ResidualBlock(8, 8).shortcut) == 0
+    assert len(ResidualBlock(8, 16).shortcut) == 2
+    assert len(ResidualBlock(8, 8, stride=2).shortcut) == 2

@@ -1,0 +1,267 @@
+import hashlib
+import urllib.error
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from rfcn.errors import MachineError, WeightsError
+from rfcn.models.resnet import ResNet
+from rfcn.models.weights import load_backbone, load_stages
+
+STAGE_MODULES = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+
+
+@pytest.fixture(scope="module")
+def published():
+    """A whole ResNet-18 as torchvision saves it, of random weights."""
+    torch.manual_seed(1)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
+def first_stages(state, last):
+    """What a file that ends after a module of this name holds."""
+    modules = STAGE_MODULES[: STAGE_MODULES.index(last) + 1]
+    return {name: value for name, value in state.items() if name.split(".")[0] in modules}
+
+
+def save(tmp_path, state, name="weights.pth"):
+    path = tmp_path / name
+    torch.save(state, path)
+    return path
+
+
+# ----------------------------------------------------------------------------------- good files
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_a_whole_file_trains_every_stage(kind, published, tmp_path):
+    path = tmp_path / f"weights.{kind}"
+    if kind == "pth":
+        torch.save(published, path)
+    else:
+        save_file(published, path)
+    backbone = ResNet(18)
+    assert load_backbone(backbone, 18, str(path)) == []
+    for name, value in backbone.state_dict().items():
+        assert_close(value, published[name], rtol=0, atol=0)
+
+
+def test_a_trunk_leaves_conv5_untrained(published, tmp_path):
+    backbone = ResNet(18)
+    before = backbone.layer4[0].conv1.weight.clone()
+    path = save(tmp_path, first_stages(published, "layer3"))
+    assert load_backbone(backbone, 18, str(path)) == ["conv5"]
+    assert_close(backbone.layer4[0].conv1.weight, before, rtol=0, atol=0)
+    assert_close(backbone.layer3[1].conv2.weight, published["layer3.1.conv2.weight"])
+
+
+def test_a_file_of_conv1_alone(published, tmp_path):
+    path = save(tmp_path, first_stages(published, "bn1"))
+    assert load_backbone(ResNet(18), 18, str(path)) == ["conv2", "conv3", "conv4", "conv5"]
+
+
+def test_a_tilde_is_the_home_folder(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path, published)
+    assert load_backbone(ResNet(18), 18, "~/weights.pth") == []
+
+
+def test_weights_keep_their_gradient_settings(published):
+    backbone = ResNet(18, frozen_stages=2)
+    load_stages(backbone, published, "file")
+    assert not backbone.layer1[0].conv1.weight.requires_grad
+    assert backbone.layer2[0].conv1.weight.requires_grad
+    assert backbone.layer2[0].conv1.weight.is_leaf
+
+
+def test_half_precision_files_are_widened(published):
+    backbone = ResNet(18)
+    load_stages(backbone, {name: value.half() for name, value in published.items()}, "file")
+    assert backbone.conv1.weight.dtype == torch.float32
+    assert_close(backbone.conv1.weight.data, published["conv1.weight"].half().float())
+
+
+def test_live_batch_norm_needs_no_count_of_batches(published):
+    """Older files, torchvision's own among them, do not hold num_batches_tracked."""
+    old = {name: value for name, value in published.items() if "num_batches" not in name}
+    backbone = ResNet(18, conv5_norm="batch")
+    assert load_stages(backbone, old, "file") == []
+    assert_close(backbone.layer4[0].bn1.running_var, published["layer4.0.bn1.running_var"])
+
+
+def test_the_real_trunk(data_folder):
+    [path] = (data_folder / "resnet18_trunk").glob("*.pth")
+    backbone = ResNet(18, conv5_norm="group")
+    assert load_backbone(backbone, 18, str(path)) == ["conv5"]
+    with torch.no_grad():
+        features = backbone.eval()(torch.randn(1, 3, 96, 96))
+    # trained weights: activations neither die out nor blow up
+    assert 0.05 < features.rpn.std() < 5
+    stored = torch.load(path, weights_only=True)
+    for name in ("conv1.weight", "bn1.bias", "layer3.1.conv2.weight"):
+        assert_close(backbone.state_dict()[name], stored[name].float(), rtol=0, atol=0)
+
+
+# ------------------------------------------------------------------------------------ bad files
+
+
+def refused(weights, depth=18, backbone_depth=18):
+    """The paragraph a user reads."""
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(ResNet(backbone_depth), depth, str(weights))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_missing_file(tmp_path):
+    path = tmp_path / "nowhere.pth"
+    message = refused(path)
+    assert str(path) in message
+    assert "imagenet" in message
+
+
+def test_a_folder_is_no_file(tmp_path):
+    assert str(tmp_path) in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
+def test_a_truncated_file(name, published, tmp_path):
+    path = tmp_path / name
+    if path.suffix == ".pth":
+        torch.save(published, path)
+    else:
+        save_file(published, path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    message = refused(path)
+    assert str(path) in message
+    assert "truncated" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs\n", b"<html>404</html>\n" * 99])
+@pytest.mark.parametrize("name", ["text.pth", "text.safetensors"])
+def test_a_text_file(name, content, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert str(path) in refused(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], {"state_dict": {"conv1.weight": torch.zeros(1)}}, {"epoch": 3}, torch.zeros(2)],
+)
+def test_something_that_is_no_state_dict(content, tmp_path):
+    message = refused(save(tmp_path, content))
+    assert "not a state dict" in message
+
+
+def test_a_file_that_runs_code_is_refused(tmp_path):
+    path = save(tmp_path, {"conv1.weight": pytest.raises})
+    assert str(path) in refused(path)
+
+
+@pytest.mark.parametrize("state", [{}, {"encoder.weight": torch.zeros(3)}])
+def test_weights_of_something_else(state, tmp_path):
+    message = refused(save(tmp_path, state))
+    assert "no tensor of a torchvision ResNet" in message
+    assert all(name in message for name in state)
+
+
+def test_the_wrong_depth_names_tensor_and_shapes(published, tmp_path):
+    with torch.device("meta"):
+        backbone = ResNet(50)
+    with pytest.raises(WeightsError) as caught:
+        load_stages(
+            backbone, {**published, "layer1.0.conv1.weight": torch.zeros(64, 64, 3, 3)}, "f"
+        )
+    message = str(caught.value)
+    assert "conv2" in message
+    assert "(64, 64, 3, 3)" in message
+    assert "(64, 64, 1, 1)" in message
+    assert "depth" in message
+
+
+def test_a_stage_with_a_hole_is_refused(published, tmp_path):
+    path = save(tmp_path, {n: v for n, v in published.items() if n != "layer2.1.bn2.bias"})
+    message = refused(path)
+    assert "layer2.1.bn2.bias is missing" in message
+    assert "conv3" in message
+
+
+# ------------------------------------------------------------------------------------ downloads
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder in the place of the download site, and an empty download cache."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    site = tmp_path / "site"
+    site.mkdir()
+
+    def offer(content, name):
+        (site / name).write_bytes(content)
+        weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
+        monkeypatch.setattr(weights, "url", (site / name).as_uri())
+
+    return offer
+
+
+def test_a_download_is_checked_and_loaded(published, tmp_path, server):
+    content = save(tmp_path, published).read_bytes()
+    server(content, f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth")
+    backbone = ResNet(18)
+    assert load_backbone(backbone, 18, "imagenet") == []
+    assert_close(backbone.conv1.weight.data, published["conv1.weight"])
+
+
+def download_fails():
+    with pytest.raises(MachineError) as caught:
+        load_backbone(ResNet(18), 18, "imagenet")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_download_that_arrives_broken(server, tmp_path):
+    server(b"half a file", "resnet18-0123abcd.pth")
+    message = download_fails()
+    assert "resnet18-0123abcd.pth" in message
+    assert str(tmp_path / "cache") in message
+    assert not list((tmp_path / "cache").rglob("*.pth"))  # nothing bad is kept
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [urllib.error.URLError("no route to host"), TimeoutError("timed out"), ConnectionResetError()],
+)
+def test_no_network(fault, server, monkeypatch):
+    server(b"", "resnet18-0123abcd.pth")
+
+    def fail(*_args, **_kwargs):
+        raise fault
+
+    monkeypatch.setattr(torch.hub, "urlopen", fail)
+    message = download_fails()
+    assert "none" in message  # the remedies
+    assert "path" in message
+
+
+def test_a_broken_file_in_the_download_cache(server, tmp_path):
+    """Put there by hand, say: torchvision loads it without a check."""
+    server(b"", "resnet18-0123abcd.pth")
+    folder = tmp_path / "cache" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for content in (b"", b"<html>", b"PK\x03\x04 truncated"):
+        (folder / "resnet18-0123abcd.pth").write_bytes(content)
+        message = refused("imagenet")
+        assert str(folder / "resnet18-0123abcd.pth") in message
+        assert "delete it" in message
+
+
+def test_an_unknown_enum_names_those_there_are():
+    with pytest.raises(WeightsError, match=r"IMAGENET1K_V7.*ResNet-18.*IMAGENET1K_V1"):
+        load_backbone(ResNet(18), 18, "IMAGENET1K_V7")

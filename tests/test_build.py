@@ -1,0 +1,247 @@
+import logging
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from rfcn.build import build_backbone, build_detector, build_head, build_roi_loss, is_new_layer
+from rfcn.config import schema
+from rfcn.errors import ConfigError, WeightsError
+from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
+from rfcn.models.normalization import FrozenBatchNorm
+from rfcn.models.resnet import ResNet
+from rfcn.models.sampling import AllRoIs, RandomRoIs
+from rfcn.models.tiny import TinyBackbone
+
+VOC = [f"class{number}" for number in range(20)]
+COCO = [f"class{number}" for number in range(80)]
+
+
+def on_meta(config, names=VOC):
+    """A detector without memory."""
+    with torch.device("meta"):
+        return build_detector(config, names, pretrained=False)
+
+
+def model(**sections):
+    return schema.Model(**sections)
+
+
+# ------------------------------------------------------------------------- the published config
+
+
+def test_published_trainable_set():
+    """rfcn.md B3b: res3 to res5, the RPN, the reduction and the two kinds of maps; no norm."""
+    detector = on_meta(model())
+    trained = {name for name, one in detector.named_parameters() if one.requires_grad}
+    parts = {".".join(name.split(".")[:2]) for name in trained}
+    assert parts == {
+        "backbone.layer2",
+        "backbone.layer3",
+        "backbone.layer4",
+        "proposer.head",
+        "roi_head.reduce",
+        "roi_head.score_maps",
+        "roi_head.box_maps",
+    }
+    frozen = {name for name, _ in detector.named_parameters()} - trained
+    assert {name.split(".")[1] for name in frozen} == {"conv1", "layer1"}
+    assert all("conv" in name or "downsample.0" in name for name in trained if "backbone" in name)
+
+
+@pytest.mark.parametrize(("names", "scores"), [(VOC, 1029), (COCO, 3969)])
+def test_published_head(names, scores):
+    detector = on_meta(model(), names)
+    head = detector.roi_head
+    assert head.reduce.in_channels == 2048
+    assert (head.score_maps.out_channels, head.box_maps.out_channels) == (scores, 392)
+    assert detector.proposer.head.conv.in_channels == 1024
+    assert len(detector.proposer.anchors) == 9
+
+
+def test_published_settings_arrive_where_they_work():
+    detector = on_meta(model())
+    rpn = detector.proposer
+    assert (rpn.train_proposals, rpn.test_proposals) == (300, 300)
+    assert (rpn.select.candidates, rpn.select.nms_threshold, rpn.select.min_size) == (6000, 0.7, 0)
+    assert (rpn.loss.positive_iou, rpn.loss.negative_iou) == (0.7, 0.3)
+    assert (rpn.loss.batch, rpn.loss.positive_fraction, rpn.loss.sigma) == (256, 0.5, 3)
+    assert isinstance(detector.roi_loss, OnlineHardExampleLoss)
+    assert (detector.roi_loss.kept, detector.roi_loss.box_weight) == (128, 1)
+    assert detector.sampler.foreground_iou == 0.5
+    assert detector.sampler.box_std == detector.postprocess.box_std == (0.1, 0.1, 0.2, 0.2)
+    post = detector.postprocess
+    assert (post.score_threshold, post.nms_threshold, post.max_detections) == (1e-3, 0.3, 300)
+    assert (detector.roi_head.k, detector.roi_head.pool.spatial_scale) == (7, 1 / 16)
+
+
+def test_unusual_settings_arrive_where_they_work():
+    """Every value differs from its default and from every other."""
+    config = model(
+        backbone=schema.TinyBackbone(type="tiny", width=8, stride=8, norm="batch"),
+        proposer=schema.RPN(
+            anchors=schema.Anchors(base_size=8, scales=(1, 2), ratios=(1,)),
+            channels=24, positive_iou=0.61, negative_iou=0.22, batch=33, positive_fraction=0.4,
+            box_loss_sigma=2, nms_threshold=0.66, candidates=77, train_proposals=44,
+            test_proposals=55, min_size=3,
+        ),
+        roi_head=schema.RFCN(k=2, reduction=12, box_sets="class_aware"),
+        roi_loss=schema.Sampled(
+            type="sampled", rois=21, foreground_fraction=0.3, foreground_iou=0.58,
+            background_iou=0.12,
+        ),
+        box_std=(1.0, 2.0, 3.0, 4.0),
+        box_loss_weight=2.5,
+        postprocess=schema.PostProcess(score_threshold=0.05, nms_threshold=0.45, max_detections=9),
+        pixel_mean=(1.0, 2.0, 3.0),
+        pixel_std=(4.0, 5.0, 6.0),
+    )  # fmt: skip
+    detector = build_detector(config, ["a", "b"])
+    rpn = detector.proposer
+    assert rpn.anchors.base.tolist() == [[0, 0, 8, 8], [-4, -4, 12, 12]]
+    assert rpn.anchors.stride == 8
+    assert rpn.head.conv.out_channels == 24
+    assert vars(rpn.loss) == {
+        "positive_iou": 0.61,
+        "negative_iou": 0.22,
+        "batch": 33,
+        "positive_fraction": 0.4,
+        "sigma": 2,
+    }
+    assert vars(rpn.select) == {"min_size": 3, "candidates": 77, "nms_threshold": 0.66}
+    assert (rpn.train_proposals, rpn.test_proposals) == (44, 55)
+    assert (detector.roi_head.k, detector.roi_head.box_sets) == (2, 3)
+    assert detector.roi_head.reduce.out_channels == 12
+    assert detector.roi_head.pool.spatial_scale == 1 / 8
+    assert vars(detector.sampler) == {
+        "rois": 21,
+        "foreground_fraction": 0.3,
+        "foreground_iou": 0.58,
+        "background_iou": 0.12,
+        "box_std": (1, 2, 3, 4),
+    }
+    assert vars(detector.roi_loss) == {"box_weight": 2.5}
+    assert vars(detector.postprocess) == {
+        "score_threshold": 0.05,
+        "nms_threshold": 0.45,
+        "max_detections": 9,
+        "box_std": (1, 2, 3, 4),
+    }
+    assert detector.normalize.mean.flatten().tolist() == [1, 2, 3]
+    assert detector.normalize.std.flatten().tolist() == [4, 5, 6]
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in detector.backbone.modules())
+
+
+# ----------------------------------------------------------------------------- every other choice
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize("conv5_norm", ["frozen", "group", "batch"])
+def test_every_resnet(depth, conv5_norm):
+    config = schema.ResNetBackbone(depth=depth, conv5_norm=conv5_norm, frozen_stages=1)
+    detector = on_meta(model(backbone=config))
+    assert isinstance(detector.backbone, ResNet)
+    norms = {
+        type(layer) for layer in detector.backbone.layer4.modules() if "Norm" in str(type(layer))
+    }
+    expected = {"frozen": FrozenBatchNorm, "group": nn.GroupNorm, "batch": nn.BatchNorm2d}
+    assert norms == {expected[conv5_norm]}
+    assert detector.backbone.layer1[0].conv1.weight.requires_grad
+    assert not detector.backbone.conv1.weight.requires_grad
+    features = detector.backbone(torch.empty(1, 3, 64, 64, device="meta"))
+    assert features.roi.shape[1] == detector.roi_head.reduce.in_channels
+    assert features.rpn.shape[1] == detector.proposer.head.conv.in_channels
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_every_part_knows_the_stride_of_the_tiny_backbone(stride):
+    detector = on_meta(model(backbone=schema.TinyBackbone(type="tiny", stride=stride)))
+    assert isinstance(detector.backbone, TinyBackbone)
+    assert detector.proposer.anchors.stride == stride
+    assert detector.roi_head.pool.spatial_scale == 1 / stride
+
+
+@pytest.mark.parametrize(
+    ("box_sets", "count"), [("agnostic", 1), ("background_foreground", 2), ("class_aware", 21)]
+)
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_every_head(box_sets, count, k):
+    with torch.device("meta"):
+        head = build_head(schema.RFCN(k=k, box_sets=box_sets), TinyBackbone(8), classes=20)
+    assert head.box_maps.out_channels == 4 * k * k * count
+    assert head.score_maps.out_channels == 21 * k * k
+
+
+def test_losses_come_with_their_sampler():
+    sampler, loss = build_roi_loss(model(roi_loss=schema.OHEM(keep=5, foreground_iou=0.6)))
+    assert type(sampler) is AllRoIs
+    assert sampler.foreground_iou == 0.6
+    assert (type(loss), loss.kept) == (OnlineHardExampleLoss, 5)
+    sampler, loss = build_roi_loss(model(roi_loss=schema.Sampled(type="sampled")))
+    assert type(sampler) is RandomRoIs
+    assert type(loss) is MeanLoss
+
+
+def test_new_layers_are_those_outside_the_backbone():
+    names = [name for name, _ in on_meta(model()).named_parameters()]
+    new = {name.split(".")[0] for name in names if is_new_layer(name)}
+    old = {name.split(".")[0] for name in names if not is_new_layer(name)}
+    assert (new, old) == ({"proposer", "roi_head"}, {"backbone"})
+
+
+# ------------------------------------------------------------------------------ backbone weights
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """A file that ends after conv4."""
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "trunk.pth"
+    torch.save({n: v for n, v in state.items() if not n.startswith(("layer4", "fc"))}, path)
+    return path
+
+
+def resnet18(**settings):
+    return build_backbone(schema.ResNetBackbone(depth=18, **settings), pretrained=True)
+
+
+def test_weights_are_loaded(trunk):
+    backbone = resnet18(weights=str(trunk), conv5_norm="group")
+    stored = torch.load(trunk, weights_only=True)["conv1.weight"]
+    assert torch.equal(backbone.conv1.weight, stored)
+
+
+def test_no_weights_are_looked_for_when_a_detector_is_loaded():
+    config = schema.ResNetBackbone(depth=18, weights="nowhere.pth")
+    build_backbone(config, pretrained=False)
+    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
+        build_backbone(config, pretrained=True)
+
+
+def test_an_untrained_conv5_behind_frozen_norms_is_said(trunk, caplog):
+    with caplog.at_level(logging.WARNING, logger="rfcn"):
+        resnet18(weights=str(trunk), conv5_norm="group")
+        assert caplog.messages == []
+        resnet18(weights=str(trunk))
+    [message] = caplog.messages
+    assert "conv5" in message
+    assert "conv5_norm" in message
+
+
+def test_frozen_random_stages_are_said(caplog):
+    with caplog.at_level(logging.WARNING, logger="rfcn"):
+        resnet18(weights="none", frozen_stages=0, conv5_norm="group")
+        assert caplog.messages == []
+        resnet18(weights="none", frozen_stages=2)
+    [message] = caplog.messages
+    assert "conv1, conv2" in message
+
+
+def test_a_file_without_a_frozen_stage_is_refused(trunk, tmp_path):
+    state = torch.load(trunk, weights_only=True)
+    path = tmp_path / "conv1.pth"
+    torch.save({n: v for n, v in state.items() if n.startswith(("conv1", "bn1"))}, path)
+    with pytest.raises(ConfigError, match=r"conv2.*frozen_stages: 2"):
+        resnet18(weights=str(path))
+    resnet18(weights=str(path), frozen_stages=1)
