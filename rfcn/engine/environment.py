@@ -13,6 +13,7 @@ import torch
 
 from rfcn.engine.atomic import make_folder, remove_unfinished, write_atomically
 from rfcn.engine.checkpoint import checkpoints
+from rfcn.engine.lock import only_run_in
 from rfcn.errors import ConfigError
 
 PACKAGES = (
@@ -53,10 +54,11 @@ def create_run_folder(
 
     A new folder, or an empty one, is always fine. A folder that holds something is taken only with
     `resume`, when it holds checkpoints, or with `overwrite`, which empties it of what a run writes.
+    A resumed run keeps the config.yaml it began with.
 
     Raises:
         ConfigError: the folder exists and neither word was given, or `output` is a file, or there
-            is nothing to resume, or both words were given.
+            is nothing to resume, or both words were given, or another run is using the folder.
         MachineError: the folder cannot be written.
     """
     if resume and overwrite:
@@ -74,9 +76,17 @@ def create_run_folder(
             f"--output {output} exists and is not empty. Go on with it by --resume, replace it by "
             "--overwrite, or name another folder."
         )
-    if overwrite and occupied:
-        _empty(output)
-    return _write_down(output, config_text, environment)
+    if occupied:
+        with only_run_in(output):
+            if overwrite:
+                _empty(output)
+    make_folder(output)
+    remove_unfinished(output)
+    if not resume:
+        write_atomically(output / "config.yaml", lambda file: file.write(config_text.encode()))
+    facts = json.dumps(environment, indent=2) + "\n"
+    write_atomically(output / "environment.json", lambda file: file.write(facts.encode()))
+    return output
 
 
 WRITTEN = (
@@ -102,15 +112,6 @@ def _empty(output: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _write_down(output: Path, config_text: str, environment: dict[str, Any]) -> Path:
-    make_folder(output)
-    remove_unfinished(output)
-    facts = json.dumps(environment, indent=2) + "\n"
-    write_atomically(output / "config.yaml", lambda file: file.write(config_text.encode()))
-    write_atomically(output / "environment.json", lambda file: file.write(facts.encode()))
-    return output
 
 
 def _version(name: str) -> str | None:

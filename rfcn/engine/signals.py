@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -17,6 +18,7 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         """The first signal that came, or None."""
         self._pid = os.getpid()
+        self._replaced: dict[signal.Signals, Any] = {}
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -35,13 +37,29 @@ class StopRequest:
         if os.getpid() != self._pid:  # a data worker forked from here: its parent decides
             return
         if self.signal is not None:
-            for each in HEEDED:
-                signal.signal(each, signal.SIG_DFL)
+            self.release()
             raise SystemExit(128 + number)
         self.signal = signal.Signals(number)
+        # A signal to the whole group also ends the data workers, and PyTorch would raise an error
+        # about that in the middle of our last step.
+        self._replace(signal.SIGCHLD, signal.SIG_DFL)
         # os.write: a handler may interrupt a print, and buffered streams cannot be re-entered.
         text = f"\n{self.signal.name}: stopping after this step; once more to stop at once\n"
         os.write(2, text.encode())
+
+    def heed(self) -> None:
+        """Become the handler of the signals."""
+        for number in HEEDED:
+            self._replace(number, self)
+
+    def release(self) -> None:
+        """Put back the handlers that were there before."""
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+        self._replaced.clear()
+
+    def _replace(self, number: signal.Signals, handler: Any) -> None:
+        self._replaced[number] = signal.signal(number, handler)
 
 
 @contextmanager
@@ -59,9 +77,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request) for number in HEEDED}
+    request.heed()
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        request.release()

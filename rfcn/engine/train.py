@@ -139,7 +139,7 @@ def _next_batch(batches: Iterator[Batch], stop: StopRequest) -> Batch | None:
     """The next batch; None when the signal that stops us has also killed the data workers."""
     try:
         return next(batches)
-    except RuntimeError:
+    except (RuntimeError, MachineError):
         if stop:
             return None
         raise

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rfcn.engine.environment import create_run_folder, describe_environment
+from rfcn.engine.lock import only_run_in
 from rfcn.errors import ConfigError, MachineError
 
 
@@ -60,7 +61,9 @@ def test_l4_an_occupied_folder_is_refused_with_the_two_ways_on(tmp_path):
 
 def test_l4_resume_keeps_what_is_there(tmp_path):
     output = finished_run(tmp_path / "run")
-    create(output, resume=True)
+    create_run_folder(output, config_text="b: 2\n", environment={"python": "4"}, resume=True)
+    assert (output / "config.yaml").read_text() == "a: 1\n"
+    assert json.loads((output / "environment.json").read_text()) == {"python": "4"}
     assert (output / "metrics.jsonl").exists()
     assert (output / "checkpoints" / "step_00000001.pt").exists()
 
@@ -75,11 +78,20 @@ def test_l4_resume_without_a_checkpoint_is_an_error(tmp_path, exists):
     assert output.exists() == exists
 
 
+@pytest.mark.parametrize("word", ["resume", "overwrite"])
+def test_w15_a_folder_in_use_is_left_alone(tmp_path, word):
+    output = finished_run(tmp_path / "run")
+    with only_run_in(output), pytest.raises(ConfigError, match="in use by another run"):
+        create(output, **{word: True})
+    assert (output / "checkpoints" / "step_00000001.pt").exists()
+
+
 def test_l4_overwrite_empties_a_run_and_leaves_other_files(tmp_path):
     output = finished_run(tmp_path / "run")
     (output / "notes.txt").write_text("mine")
     create(output, overwrite=True)
-    assert sorted(os.listdir(output)) == ["config.yaml", "environment.json", "notes.txt"]
+    expected = [".lock", "config.yaml", "environment.json", "notes.txt"]
+    assert sorted(os.listdir(output)) == expected
 
 
 def test_l4_overwrite_never_touches_a_folder_that_is_no_run(tmp_path):

@@ -36,6 +36,20 @@ def test_the_handlers_before_are_put_back():
     assert {number: signal.getsignal(number) for number in before} == before
 
 
+def test_dying_data_workers_do_not_interrupt_the_last_step():
+    def handler(number, frame):
+        raise RuntimeError("DataLoader worker is killed")
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        with stop_on_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGCHLD)
+        assert signal.getsignal(signal.SIGCHLD) is handler
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_nested_block_shares_the_request_and_leaves_the_handler():
     with stop_on_signals() as outer:
         with stop_on_signals() as inner:

@@ -332,12 +332,13 @@ def fail_in_step(run, step, error):
 # --------------------------------------------------------------------------------------- signals
 
 
-def test_t9_data_workers_that_die_of_the_same_signal_cost_nothing(run, toy_loader):
+@pytest.mark.parametrize("error", [RuntimeError, MachineError])
+def test_t9_data_workers_that_die_of_the_same_signal_cost_nothing(run, toy_loader, error):
     def killed_with_us():
         for step, batch in enumerate(toy_loader(), start=1):
             if step == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
-                raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
+                raise error("DataLoader worker (pid 1) is killed by signal: Terminated.")
             yield batch
 
     run.milestones = Milestones(run.save, 100)
@@ -365,24 +366,30 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import conftest, test_train
+from torch.utils.data import DataLoader, IterableDataset
 from rfcn.engine.signals import stop_on_signals
 
-class Slow(conftest.ToyLoader):
-    def __iter__(self):
-        for batch in super().__iter__():
-            time.sleep(0.02)
-            yield batch
+class Slow(conftest.ToyDetector):
+    def forward(self, batch, targets):
+        time.sleep(0.02)
+        return super().forward(batch, targets)
+
+class Batches(conftest.ToyLoader, IterableDataset):
+    pass
 
 test_train.SILENT = {"tensorboard": False, "console": True}
 test_train.seed_everything(0)
-run = test_train.Run(Path(sys.argv[2]), conftest.ToyDetector, save_every=100_000)
+run = test_train.Run(Path(sys.argv[2]), Slow, save_every=100_000)
 with stop_on_signals() as stop:
-    run.go(Slow(run.start_step), schedule=test_train.Schedule(0.01, 100_000))
+    loader = DataLoader(Batches(run.start_step), batch_size=None, num_workers=1)
+    run.go(loader, schedule=test_train.Schedule(0.01, 100_000))
     sys.exit(stop.exit_code)
 """
 
 
-def test_t9_sigterm_in_a_real_process_saves_and_says_how_to_go_on(tmp_path, toy_detector):
+def test_t9_sigterm_to_a_real_group_of_processes_saves_and_says_how_to_go_on(
+    tmp_path, toy_detector
+):
     here = Path(__file__).parent
     child = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(here), str(tmp_path)],
@@ -390,11 +397,12 @@ def test_t9_sigterm_in_a_real_process_saves_and_says_how_to_go_on(tmp_path, toy_
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         log = tmp_path / "metrics.jsonl"
         wait_for(lambda: log.exists() and log.stat().st_size > 0, child)
-        child.send_signal(signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)
         output, errors = child.communicate(timeout=60)
     finally:
         child.kill()
