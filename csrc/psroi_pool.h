@@ -18,6 +18,14 @@ struct ScoreMaps {
   }
 };
 
+// The same maps in the order [picture][y][x][i][j][class].
+inline ScoreMaps order_by_bin(ScoreMaps maps) {
+  const int64_t cell = maps.k * maps.k * maps.classes;
+  maps.stride = {maps.height * maps.width * cell, 1, maps.k * maps.classes, maps.classes,
+                 maps.width * cell, cell};
+  return maps;
+}
+
 // Pooled scores [rois, classes, k, k] with any strides.
 struct PooledStrides {
   int64_t roi, klass, i, j;

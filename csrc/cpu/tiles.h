@@ -3,26 +3,97 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "../psroi_pool.h"
 
 namespace rfcn {
 
+// Four by four floats: rows become columns. Both sides step by their stride from row to row.
+inline void transpose_4x4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
+#if defined(__GNUC__)
+  typedef float Four __attribute__((vector_size(16)));
+  typedef int32_t Lanes __attribute__((vector_size(16)));
+  Four a, b, c, d;
+  std::memcpy(&a, src, sizeof a);
+  std::memcpy(&b, src + src_stride, sizeof b);
+  std::memcpy(&c, src + 2 * src_stride, sizeof c);
+  std::memcpy(&d, src + 3 * src_stride, sizeof d);
+#if defined(__clang__)
+#define RFCN_SHUFFLE(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
+#else
+#define RFCN_SHUFFLE(one, two, ...) __builtin_shuffle(one, two, Lanes{__VA_ARGS__})
+#endif
+  const Four ab_low = RFCN_SHUFFLE(a, b, 0, 4, 1, 5), ab_high = RFCN_SHUFFLE(a, b, 2, 6, 3, 7);
+  const Four cd_low = RFCN_SHUFFLE(c, d, 0, 4, 1, 5), cd_high = RFCN_SHUFFLE(c, d, 2, 6, 3, 7);
+  const Four out[4] = {
+      RFCN_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5), RFCN_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7),
+      RFCN_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5), RFCN_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7)};
+#undef RFCN_SHUFFLE
+  for (int row = 0; row < 4; ++row) std::memcpy(dst + row * dst_stride, &out[row], sizeof a);
+#else
+  for (int row = 0; row < 4; ++row) {
+    for (int column = 0; column < 4; ++column) {
+      dst[column * dst_stride + row] = src[row * src_stride + column];
+    }
+  }
+#endif
+}
+
+template <class From, class To>
+inline void copy_block(const From* src, int64_t src_row, int64_t src_column, To* dst,
+                       int64_t dst_row, int64_t dst_column, int64_t rows, int64_t columns) {
+  if (src_column == 1 || dst_column == 1) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) {
+        dst[r * dst_row + c * dst_column] = static_cast<To>(src[r * src_row + c * src_column]);
+      }
+    }
+    return;
+  }
+  for (int64_t c = 0; c < columns; ++c) {
+    for (int64_t r = 0; r < rows; ++r) {
+      dst[r * dst_row + c * dst_column] = static_cast<To>(src[r * src_row + c * src_column]);
+    }
+  }
+}
+
 // dst[row][column] = src[row][column] for any strides, in blocks that stay in the first cache.
 template <class From, class To>
-void transpose(const From* src, int64_t src_row, int64_t src_column, To* dst, int64_t dst_row,
-               int64_t dst_column, int64_t rows, int64_t columns) {
+void copy(const From* src, int64_t src_row, int64_t src_column, To* dst, int64_t dst_row,
+          int64_t dst_column, int64_t rows, int64_t columns) {
   constexpr int64_t kBlock = 16;
+  constexpr bool kFloats = std::is_same_v<From, float> && std::is_same_v<To, float>;
+  const bool turns = (src_row == 1 && dst_column == 1) || (src_column == 1 && dst_row == 1);
   for (int64_t row = 0; row < rows; row += kBlock) {
     for (int64_t column = 0; column < columns; column += kBlock) {
-      const int64_t row_end = std::min(rows, row + kBlock);
-      const int64_t column_end = std::min(columns, column + kBlock);
-      for (int64_t c = column; c < column_end; ++c) {
-        for (int64_t r = row; r < row_end; ++r) {
-          dst[r * dst_row + c * dst_column] =
-              static_cast<To>(src[r * src_row + c * src_column]);
+      const int64_t height = std::min(kBlock, rows - row);
+      const int64_t width = std::min(kBlock, columns - column);
+      const From* from = src + row * src_row + column * src_column;
+      To* to = dst + row * dst_row + column * dst_column;
+      int64_t done_rows = 0, done_columns = 0;
+      if constexpr (kFloats) {
+        if (turns) {
+          done_rows = height / 4 * 4, done_columns = width / 4 * 4;
+          const bool rows_lie = src_row == 1;  // else columns do, and the roles change
+          const int64_t a_end = rows_lie ? done_columns : done_rows;
+          const int64_t b_end = rows_lie ? done_rows : done_columns;
+          const int64_t from_step = rows_lie ? src_column : src_row;
+          const int64_t to_step = rows_lie ? dst_row : dst_column;
+          for (int64_t a = 0; a < a_end; a += 4) {
+            for (int64_t b = 0; b < b_end; b += 4) {
+              transpose_4x4(from + a * from_step + b, from_step, to + b * to_step + a, to_step);
+            }
+          }
         }
       }
+      // What is left: the last columns of the rows done, then the last rows.
+      copy_block(from + done_columns * src_column, src_row, src_column,
+                 to + done_columns * dst_column, dst_row, dst_column, done_rows,
+                 width - done_columns);
+      copy_block(from + done_rows * src_row, src_row, src_column, to + done_rows * dst_row,
+                 dst_row, dst_column, height - done_rows, width);
     }
   }
 }
@@ -60,7 +131,7 @@ struct TilePlan {
 template <class T, class A>
 void load_tile(const T* map, const ScoreMaps& maps, int64_t classes, int64_t lanes, A* tile) {
   for (int64_t y = 0; y < maps.height; ++y) {
-    transpose(map + y * maps.stride.y, maps.stride.x, maps.stride.klass,
+    copy(map + y * maps.stride.y, maps.stride.x, maps.stride.klass,
               tile + y * maps.width * lanes, lanes, int64_t(1), maps.width, classes);
   }
 }
@@ -68,7 +139,7 @@ void load_tile(const T* map, const ScoreMaps& maps, int64_t classes, int64_t lan
 template <class T, class A>
 void store_tile(const A* tile, const ScoreMaps& maps, int64_t classes, int64_t lanes, T* map) {
   for (int64_t y = 0; y < maps.height; ++y) {
-    transpose(tile + y * maps.width * lanes, lanes, int64_t(1), map + y * maps.stride.y,
+    copy(tile + y * maps.width * lanes, lanes, int64_t(1), map + y * maps.stride.y,
               maps.stride.x, maps.stride.klass, maps.width, classes);
   }
 }
