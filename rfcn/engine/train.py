@@ -189,9 +189,9 @@ def _saving_when_out_of_memory(
             raise
         if step - 1 != saved:
             save(step - 1)
+        kept = f" Step {step - 1} is saved; --resume goes on from it." if step > 1 else ""
         raise MachineError(
             f"out of memory at step {step} with pictures {', '.join(batch.ids)} in a batch of "
             f"shape {tuple(batch.tensor.shape)}. Lower train.batch_size, "
-            "data.train_short_sides or model.proposer.train_proposals; "
-            f"step {step - 1} is saved and --resume goes on from it."
+            f"data.train_short_sides or model.proposer.train_proposals.{kept}"
         ) from error

@@ -305,10 +305,19 @@ def test_t3_a_rate_far_too_high_is_found(run, toy_loader):
 )
 def test_t12_out_of_memory_saves_the_step_before_and_names_the_knobs(run, toy_loader, error):
     fail_in_step(run, 3, error)
-    words = r"step 3 with pictures step3_a, step3_b.*\(2, 3, 8, 8\).*train.batch_size"
+    words = (
+        r"step 3 with pictures step3_a, step3_b.*\(2, 3, 8, 8\).*train.batch_size.*Step 2 is saved"
+    )
     with pytest.raises(MachineError, match=words):
         run.go(toy_loader())
     assert run.events == ["save 2"]
+
+
+def test_t12_out_of_memory_at_the_first_step_promises_no_checkpoint(run, toy_loader):
+    fail_in_step(run, 1, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(MachineError, match=r"train_proposals\.$"):
+        run.go(toy_loader())
+    assert run.events == []
 
 
 def test_a_bug_in_the_model_stays_a_bug(run, toy_loader):
