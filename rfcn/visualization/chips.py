@@ -1,4 +1,4 @@
-"""Names on chips of colour, placed where they hide neither each other nor the border of the picture."""
+"""Names on chips of colour, placed inside the picture and clear of each other."""
 
 import importlib.util
 from collections.abc import Iterator

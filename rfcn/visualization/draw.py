@@ -154,8 +154,6 @@ def _draw_frame(canvas: Image.Image, box: Box, colour: RGB, width: int, dashed: 
         for strip in _sides((x1 + width, y1 + width, x2 - width, y2 - width), 1):
             _fill(pen, strip, SHADOW)
     for strip in _sides(box, width):
-        if dashed:
-            _fill(pen, strip, SHADOW)
         for dash in _dashes(strip, 4 * width) if dashed else [strip]:
             _fill(pen, dash, (*colour, 255))
 
@@ -172,12 +170,15 @@ def _sides(box: Box, width: int) -> list[Box]:
 
 
 def _dashes(strip: Box, length: int) -> list[Box]:
-    """Dashes along a strip with gaps about as long, and a dash at either end."""
+    """Dashes along a strip with gaps about as long, and a dash at either end; the whole strip
+    where no gap fits."""
     x1, y1, x2, y2 = strip
     level = x2 - x1 > y2 - y1
     start, stop = (x1, x2) if level else (y1, y2)
     gaps = max(0, round((stop - start - length) / (2 * length)))
-    step = (stop - start - length) / gaps if gaps else 0.0
+    if gaps == 0:
+        return [strip]
+    step = (stop - start - length) / gaps
     starts = [round(start + index * step) for index in range(gaps + 1)]
     ends = [min(first + length, stop) for first in starts]
     if level:

@@ -12,5 +12,5 @@ JPEG_QUALITY = 92
 def write_image(path: Path, image: Picture) -> None:
     """Write a picture, uint8 RGB [H, W, 3], as the extension of `path` says; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": JPEG_QUALITY} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    Image.fromarray(image).save(path, **options)
+    # Formats other than JPEG take no notice of the quality.
+    Image.fromarray(image).save(path, quality=JPEG_QUALITY)

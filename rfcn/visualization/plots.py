@@ -12,7 +12,7 @@ from rfcn.visualization.draw import Picture
 Series = tuple[list[float], list[float]]
 """Steps and values."""
 
-COLUMNS = 3
+COLUMNS = 4
 BLUE, GREY, RED = "#0072B2", "#B8C9D6", "#D55E00"
 SMOOTH_SHARE = 0.05
 """The smooth line is a mean over this share of the points."""
@@ -41,7 +41,7 @@ def plot_losses(metrics: str | Path) -> Picture:
         if name.startswith("train/loss"):
             axes.plot(steps, values, color=GREY, linewidth=0.8)
             axes.plot(steps, _smooth(values), color=BLUE, linewidth=1.8)
-            axes.set_ylim(0, 1.05 * max(np.percentile(values, 99), 1e-9))
+            axes.set_ylim(0, 1.05 * max(np.percentile(values, 99.5), 1e-9))
         else:
             marker = "o" if len(values) < 30 else None
             axes.plot(steps, values, color=RED, linewidth=1.5, marker=marker, markersize=3.5)
@@ -82,9 +82,9 @@ def _is_shown(name: str) -> bool:
     return name == "train/lr" or name.startswith(("train/loss", "val/mAP"))
 
 
-def _place(name: str) -> tuple[int, str]:
-    """The losses first, then the figures of the evaluation, then the learning rate."""
-    return (0 if name.startswith("train/loss") else 2 if name == "train/lr" else 1), name
+def _place(name: str) -> int:
+    """The losses first (in the order of the file), then the evaluation, then the learning rate."""
+    return 0 if name.startswith("train/loss") else 2 if name == "train/lr" else 1
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
