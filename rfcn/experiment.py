@@ -109,6 +109,7 @@ class Experiment:
         )
         self.optimizer = build_optimizer(config.train, self.model)
         self.start_step = 0
+        self.evaluated = 0
         self.best: float | None = None
         self.remarks: list[str] = []
         self.result: VOCResult | None = None
@@ -122,10 +123,11 @@ class Experiment:
             state["extra"]["config"], self.config.model_dump(mode="json")
         )
         self.start_step, self.best = restore(state, self.model, self.optimizer)
+        self.evaluated = state["extra"]["evaluated"]
 
     def run(self) -> VOCResult | int:
         """Train to the end of the schedule, evaluating on the way and at the end."""
-        if self.start_step >= self.schedule.iterations:
+        if self.evaluated >= self.schedule.iterations:
             print(f"{self.output}: already complete, {self.start_step} steps.")
             return rescore(self.val_set, self.config, detections_file(self.output))
         with RunLog(
@@ -152,9 +154,12 @@ class Experiment:
                 start_step=self.start_step,
                 max_gradient_norm=self.config.train.max_gradient_norm,
             )
-        if stopped_by is not None:
-            return int(stopped_by)
-        assert self.result is not None  # the last step is always evaluated
+            if stopped_by is not None:
+                return int(stopped_by)
+            if self.result is None:  # the run was ended between its last step and its evaluation
+                self._evaluate(self.schedule.iterations)
+                self._save(self.schedule.iterations)
+        assert self.result is not None
         self._draw_summary()
         return self.result
 
@@ -182,6 +187,7 @@ class Experiment:
         extra = {
             "classes": list(self.train_set.class_names),
             "config": self.config.model_dump(mode="json"),
+            "evaluated": self.evaluated,
         }
         state = capture(self.model, self.optimizer, step=step, best=self.best, extra=extra)
         save_checkpoint(self.output / "checkpoints", state, step)
@@ -191,6 +197,7 @@ class Experiment:
         self.result = assess(
             self.model, self.val_set, self.config, device=self.device, output=self.output
         )
+        self.evaluated = step
         figures = self.result.summary()
         self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
         headline = self.result.mean_ap(self.config.eval.iou_thresholds[0])
@@ -225,7 +232,8 @@ class Experiment:
             config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})}),
             self.train_set,
         )
-        batch, targets = next(iter(loader))
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
+            batch, targets = next(iter(loader))
         picture = draw_training_batch(batch, targets, self.train_set.class_names)
         write_image(self.output / "pictures" / "targets.jpg", picture)
         self.log.picture("pictures/targets", picture, self.start_step)
