@@ -15,8 +15,8 @@ NEARLY_ZERO = 0.05
 """A mean AP below this is worth a diagnosis."""
 TELLING = 0.2
 """An AP from this on, under a supposed mistake, names that mistake."""
-SCALE_SAMPLE = (100, 10)
-"""The scale of the boxes is sought in so many pictures, in the best so many detections of each."""
+SCALE_SAMPLE = (30, 10)
+"""The scale of the boxes is sought in so many pictures, by so many boxes of each."""
 
 
 def explain_zero(
@@ -98,7 +98,7 @@ def _scale_sentence(detections: ClassDetections, truths: ClassTruths) -> str | N
 def _best_scale(boxes: Floats, truths: Floats) -> tuple[float, float]:
     """The largest share of `truths` that `boxes` cover after one scaling, and that scale."""
     best = (0.0, 1.0)
-    sides, true_sides = _side(boxes), _side(truths)
+    sides, true_sides = _side(boxes), _side(truths[: SCALE_SAMPLE[1]])
     for scale in (sides[sides > 0][:, None] / true_sides[true_sides > 0][None]).flatten():
         scaled = ClassDetections(boxes / scale, _side(boxes), np.zeros(len(boxes), dtype=np.int64))
         none_difficult = np.zeros(len(truths), dtype=np.bool_)

@@ -32,11 +32,14 @@ def bluish(image):
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_one_row_a_view(k):
+def test_any_number_of_bins(k):
     one = draw_score_maps(view(k))
     assert one.dtype == np.uint8
     assert one.shape == (510, 1530, 3)
-    assert draw_score_maps([view(k), view(k, value=-1.0)]).shape == (1020, 1530, 3)
+
+
+def test_a_row_for_each_view():
+    assert draw_score_maps([view(1), view(1, value=-1.0)]).shape == (1020, 1530, 3)
 
 
 def test_red_speaks_for_the_class_and_blue_against_it():
