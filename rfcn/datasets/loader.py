@@ -204,7 +204,9 @@ def _collate_or_fault(
 
 
 def _start_worker(_: int) -> None:
-    """One thread a worker; Ctrl-C is the main process's business, which then ends its workers."""
+    """One thread a worker. A signal to the whole group (Ctrl-C, a scheduler's SIGTERM) is for the main
+    process, which finishes its step, saves and then ends its workers itself."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, signal.SIG_IGN)

@@ -27,8 +27,8 @@ CLASSES = (
 """Sorted, as the loader finds them in the annotations."""
 
 _FINE = 4
-_LIGHT = np.array([-0.5, -0.85])
-"""Where light comes from, for shading and shadows."""
+_SHADOW = np.array([0.5, 0.85])
+"""Where shadows fall: x, y."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def lay(picture: np.ndarray, patch: Patch, top: int, left: int) -> np.ndarray:
     """The picture with a patch on it and the patch's soft shadow under it. [H, W, 3] float32."""
     cover = placed(patch.cover, picture.shape[:2], top, left)
     step = max(1.5, 0.04 * max(patch.cover.shape))
-    moved = np.array([[1, 0, -_LIGHT[0] * step], [0, 1, -_LIGHT[1] * step]])
+    moved = np.array([[1, 0, _SHADOW[0] * step], [0, 1, _SHADOW[1] * step]])
     shadow = cv2.warpAffine(cover, moved, cover.shape[::-1])
     shadow = 0.45 * cv2.GaussianBlur(shadow, (0, 0), step)
     picture = picture * (1 - shadow * (1 - cover))[:, :, None]
@@ -197,12 +197,11 @@ def _draw(parts: list[Part], long_side: float, angle: float) -> Patch:
         cv2.fillPoly(fine, _polygons(part, *to_pixels), part.colour.tolist())
     cover = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
     colours = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
-    ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    shade = 1 + 0.16 * (_LIGHT[0] * ramp[None, :] + _LIGHT[1] * ramp[:, None])
+    # Across only: shading from top to bottom would tell by brightness where a part sits.
+    shade = np.linspace(1.12, 0.88, side, dtype=np.float32)[None, :, None]
     rows, columns = (np.flatnonzero(cover.any(axis=axis)) for axis in (1, 0))
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    shaded = np.clip(colours * shade[:, :, None], 0, 255).astype(np.float32)
-    return Patch(shaded[window], cover[window].astype(np.float32) / 255)
+    return Patch(np.clip(colours * shade, 0, 255)[window], cover[window].astype(np.float32) / 255)
 
 
 def _polygons(part: Part, matrix: np.ndarray, centre: float) -> list[np.ndarray]:

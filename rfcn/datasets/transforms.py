@@ -34,7 +34,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize(sample: Sample, *, short_side: int, max_long_side: int) -> Sample:
     """The sample at the size of `fitted_size`; its boxes scaled axis by axis, since sides round."""
     size = fitted_size(sample.size, short_side=short_side, max_long_side=max_long_side)
-    moved = boxes.rescale(sample.target.boxes, sample.size, size)
+    # Cut, for rounding may carry an edge past that of the picture by a hair.
+    moved = boxes.clip(boxes.rescale(sample.target.boxes, sample.size, size), size)
     return replace(
         sample,
         image=resize_image(sample.image, size),
