@@ -15,7 +15,7 @@ NEARLY_ZERO = 0.05
 """A mean AP below this is worth a diagnosis."""
 TELLING = 0.2
 """An AP from this on, under a supposed mistake, names that mistake."""
-SCALE_SAMPLE = (30, 10)
+SCALE_SAMPLE = (10, 10)
 """The scale of the boxes is sought in so many pictures, by so many boxes of each."""
 
 
