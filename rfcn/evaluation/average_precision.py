@@ -168,10 +168,10 @@ def _chunks(count: Ints) -> Iterator[Ints]:
 def _iou_of_pairs(a: Floats, b: Floats, inclusive: bool) -> Floats:
     """IoU of a[i] with b[i]. a, b: [P, 4] -> [P]; two empty boxes have IoU 0."""
     extra = 1.0 if inclusive else 0.0
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + extra
-    intersection = np.prod(np.maximum(sides, 0), axis=1)
-    area_a = np.prod(a[:, 2:] - a[:, :2] + extra, axis=1)
-    area_b = np.prod(b[:, 2:] - b[:, :2] + extra, axis=1)
+    sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + extra, 0)
+    intersection = sides[:, 0] * sides[:, 1]
+    area_a = (a[:, 2] - a[:, 0] + extra) * (a[:, 3] - a[:, 1] + extra)
+    area_b = (b[:, 2] - b[:, 0] + extra) * (b[:, 3] - b[:, 1] + extra)
     union = area_a + area_b - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
