@@ -251,6 +251,15 @@ def test_targets_decide_what_comes_back_not_the_mode():
         assert proposals[0].shape == (20, 4)
 
 
+def test_the_surest_object_is_proposed_first():
+    """Object minus background decides, not the object's logit alone."""
+    outputs = RPNOutputs(torch.tensor([[[0.0, 1], [9, 5], [-5, 0]]]), torch.zeros(1, 3, 4))
+    anchors = AnchorGrid(base_size=16, scales=(0.25, 0.5, 1), ratios=(1,), stride=16)
+    rpn = small_rpn(head=lambda _: outputs, anchors=anchors)
+    [found], _ = rpn(batch_of((16, 16)), Features(torch.zeros(1, 4, 1, 1), torch.zeros(0)))
+    assert found.tolist() == [[0, 0, 16, 16], [6, 6, 10, 10], [4, 4, 12, 12]]
+
+
 def test_no_gradient_through_proposals():
     proposals, _ = small_rpn()(batch := batch_of((64, 64)), features_for(batch))
     assert not proposals[0].requires_grad
@@ -258,7 +267,7 @@ def test_no_gradient_through_proposals():
 
 def test_proposals_lie_on_their_picture_and_come_from_its_cells():
     """Wherever it scores highest, a cell on the padding proposes nothing, not even clipped."""
-    batch = batch_of((33, 128), (128, 17), (128, 128), (1, 1))
+    batch = batch_of((33, 128), (128, 17), (64, 128), (128, 80), (128, 128), (1, 1))
     rpn = small_rpn(select=ProposalSelector(nms_threshold=1), test_proposals=10_000)
     n, _, height, width = batch.tensor.shape
     cells = torch.zeros(n, 4, height // 16, width // 16)
