@@ -204,8 +204,8 @@ def _collate_or_fault(
 
 
 def _start_worker(_: int) -> None:
-    """One thread a worker. A signal to the whole group (Ctrl-C, a scheduler's SIGTERM) is for the main
-    process, which finishes its step, saves and then ends its workers itself."""
+    """One thread a worker. Signals to the whole group (Ctrl-C, a scheduler's SIGTERM) are for the
+    main process, which finishes its step, saves and then ends its workers itself."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     for sent in (signal.SIGINT, signal.SIGTERM):

@@ -75,7 +75,8 @@ def draw_background(height: int, width: int, chance: Random) -> np.ndarray:
     along = (
         along + 0.35 * _clouds(height, width, 5, chance) + 0.12 * _clouds(height, width, 24, chance)
     )
-    picture = ends[0] + np.clip(along, 0, 1)[:, :, None] * (ends[1] - ends[0])
+    mixed = ends[0] + np.clip(along, 0, 1)[:, :, None] * (ends[1] - ends[0])
+    picture = np.rint(mixed).astype(np.uint8)
     for _ in range(chance.integers(3, 9)):
         picture = _stroke(picture, chance)
     return picture + 3 * chance.standard_normal(picture.shape, dtype=np.float32)
@@ -226,14 +227,14 @@ def _clouds(height: int, width: int, cells: int, chance: Random) -> np.ndarray:
 
 
 def _stroke(picture: np.ndarray, chance: Random) -> np.ndarray:
-    """The picture with one translucent curved stroke across it."""
+    """The picture, uint8, with one translucent curved stroke across it."""
     height, width = picture.shape[:2]
     ends = chance.uniform(-0.1, 1.1, (3, 2)) * (width, height)
     t = np.linspace(0, 1, 24)[:, None]
     curve = (1 - t) ** 2 * ends[0] + 2 * t * (1 - t) * ends[1] + t**2 * ends[2]
-    mask = np.zeros((height, width), np.uint8)
-    thickness = int(chance.integers(1, 9))
     points = np.rint(curve * 16).astype(np.int32)
-    cv2.polylines(mask, [points], False, 255, thickness, cv2.LINE_AA, shift=4)
-    share = np.float32(chance.uniform(0.15, 0.6) / 255) * mask[:, :, None]
-    return picture + share * (_colour(chance, (0.1, 0.6), (0.2, 0.95)) - picture)
+    colour = _colour(chance, (0.1, 0.6), (0.2, 0.95)).tolist()
+    opaque = picture.copy()
+    cv2.polylines(opaque, [points], False, colour, int(chance.integers(1, 9)), cv2.LINE_AA, 4)
+    share = chance.uniform(0.15, 0.6)
+    return np.asarray(cv2.addWeighted(opaque, share, picture, 1 - share, 0))

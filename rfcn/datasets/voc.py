@@ -138,12 +138,11 @@ def _read_entries(sets: list[NamedSet], findings: _Findings) -> list[_Entry]:
             listed.setdefault(f"{one.folder.path.name}/{name}" if several else name, (one, name))
         if one.repeated:
             findings.add("repeated", f"{one.repeated} in {one.list_file}")
-    _check_annotations(list(listed.values()))
+    files = _annotation_files(list(listed.values()))
     entries: list[_Entry] = []
     tried: list[str] = []
     steps = tqdm(listed.items(), "Reading annotations", delay=1, leave=False, disable=None)
-    for id_, (one, name) in steps:
-        file = one.folder.annotation(name)
+    for file, (id_, (one, name)) in zip(files, steps, strict=True):
         annotation = read_annotation(file)
         picture = one.folder.picture(name, annotation.filename, file)
         if picture is None:
@@ -160,7 +159,8 @@ def _read_entries(sets: list[NamedSet], findings: _Findings) -> list[_Entry]:
     return entries
 
 
-def _check_annotations(listed: list[tuple[NamedSet, str]]) -> None:
+def _annotation_files(listed: list[tuple[NamedSet, str]]) -> list[Path]:
+    """The annotation of each picture; raises DataError when one is missing."""
     files = [one.folder.annotation(name) for one, name in listed]
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
@@ -169,6 +169,7 @@ def _check_annotations(listed: list[tuple[NamedSet, str]]) -> None:
             "Restore them, or take their names off the list. (A picture without "
             "objects has an annotation without <object>.)"
         )
+    return files
 
 
 def _compare_sizes(entry: _Entry, findings: _Findings) -> None:

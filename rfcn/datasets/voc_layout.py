@@ -37,7 +37,7 @@ class VOCFolder:
         files of that name, or stands in where there is none (a copied annotation often keeps the
         <filename> of another picture).
         """
-        if filename:
+        if filename and Path(filename).name != filename:
             self._inside(self.path / "JPEGImages" / filename, f"<filename> in {annotation}")
         same = filename is not None and Path(filename).stem == Path(f"{name}.x").stem
         named = [filename] if filename else []
