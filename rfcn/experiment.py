@@ -103,10 +103,9 @@ class Experiment:
             config.train.batch_size,
         )
         torch.manual_seed(config.runtime.seed)
-        # channels_last: what the convolutions of CPUs and GPUs alike are fastest with
-        self.model = build_detector(config.model, train_set.class_names).to(
-            device, memory_format=torch.channels_last
-        )
+        self.model = build_detector(config.model, train_set.class_names).to(device)
+        # what the convolutions of CPUs and GPUs alike are fastest with
+        self.model.to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(config.train, self.model)
         self.start_step = 0
         self.evaluated = 0

@@ -302,8 +302,8 @@ class Eval(Section):
     iou_thresholds: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.7)
     """Overlaps from which a detection counts."""
     devkit: bool = False
-    """Reproduce VOC's own tool to the last digit: inclusive corners (+1) and recall points in
-    floating-point steps of 0.1."""
+    """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the 11-point
+    figures agree with them to the last digit."""
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only."""
     floor: Fraction | None = None

@@ -45,7 +45,7 @@ class Detector:
         Raises:
             WeightsError: the file is missing, broken, or not one of ours.
         """
-        state, metadata = load_weights(path)
+        state, metadata = load_weights(Path(path))
         config = config_from_mapping(metadata["config"], source=f"{path}: stored config")
         model = build_detector(config.model, metadata["classes"], pretrained=False)
         load_into(model, state)
@@ -66,7 +66,11 @@ class Detector:
         """The pictures resized as at test and padded to one size, on the detector's device."""
         data = self.config.data
         samples = [
-            resize(_sample(image, number), data.test_short_side, data.max_long_side)
+            resize(
+                _sample(image, number),
+                short_side=data.test_short_side,
+                max_long_side=data.max_long_side,
+            )
             for number, image in enumerate(images)
         ]
         batch, _ = collate(samples)

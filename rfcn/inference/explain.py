@@ -11,7 +11,7 @@ from rfcn.structures import Features
 from rfcn.visualization.score_maps import ScoreMapView
 
 SHIFT = 0.5
-"""The miss shown beside a hit is the same RoI moved by this share of its sides (paper, figure 4)."""
+"""The miss shown beside a hit is its RoI moved by this share of its sides (paper, figure 4)."""
 
 
 @torch.inference_mode()
@@ -28,12 +28,11 @@ def explain(detector: Detector, image: np.ndarray, index: int) -> list[ScoreMapV
         ConfigError: the head has no score maps.
     """
     model = detector.model
-    if not isinstance(model.roi_head, RFCNHead):
-        raise ConfigError("this detector's head has no position-sensitive score maps to show.")
+    head = _head_of(detector)
     batch = detector.batch([image])
     features = model.features(batch)
     proposals, _ = model.proposer(batch, features)
-    outputs = model.roi_head(features.roi, model.rois(proposals))
+    outputs = head(features.roi, model.rois(proposals))
     found = model.postprocess(outputs, proposals, batch)[0]
     if not 0 <= index < len(found) or found.rois is None:
         raise IndexError(f"detection {index} of a picture with {len(found)}")
@@ -49,8 +48,8 @@ def _view(
     detector: Detector, features: Features, image: Tensor, roi: Tensor, label: int, title: str
 ) -> ScoreMapView:
     """The view of one RoI [4] of one picture, uint8 [3, H, W]."""
-    model = detector.model
-    maps, votes = model.roi_head.bins(features.roi, model.rois([roi[None]]))
+    head = _head_of(detector)
+    maps, votes = head.bins(features.roi, detector.model.rois([roi[None]]))
     score = votes.mean(dim=(2, 3)).softmax(dim=1)[0, label]
     name = detector.class_names[label - 1]
     return ScoreMapView(
@@ -58,11 +57,18 @@ def _view(
         roi=roi.cpu(),
         class_name=name,
         maps=maps[0, label].float().cpu(),
-        stride=model.backbone.stride,
+        stride=1 / head.pool.spatial_scale,
         votes=votes[0, label].float().cpu(),
         score=float(score),
         title=f"{title}: {name} {float(score):.2f}",
     )
+
+
+def _head_of(detector: Detector) -> RFCNHead:
+    head = detector.model.roi_head
+    if not isinstance(head, RFCNHead):
+        raise ConfigError("this detector's head has no position-sensitive score maps to show.")
+    return head
 
 
 def _moved_off(roi: Tensor) -> Tensor:
