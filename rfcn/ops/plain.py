@@ -17,8 +17,8 @@ CHUNK_ELEMENTS = 1 << 22
 def psroi_pool(features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
     """features: [N, C, k, k, H, W], rois: [R, 5] -> [R, C, k, k]; see `rfcn.ops.psroi_pool`."""
     pictures, classes, k, _, height, width = features.shape
-    exact = torch.compiler.is_compiling() or features.device.type != "cpu"
-    if not exact:
+    traced_or_remote = torch.compiler.is_compiling() or features.device.type != "cpu"
+    if not traced_or_remote:
         check_rois(rois, pictures)
     if pictures == 0 or classes == 0 or rois.shape[0] == 0:
         return features.new_zeros(rois.shape[0], classes, k, k) + 0 * features.sum()
@@ -27,14 +27,15 @@ def psroi_pool(features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
     columns = bin_cells(rois[:, 1], rois[:, 3], spatial_scale, k, width)
     picture = torch.where(valid, rois[:, 0], 0).long()
     rows, columns = rows * valid[:, None, None], columns * valid[:, None, None]
-    step = len(rois) if exact else max(1, CHUNK_ELEMENTS // (classes * k * k))
     sums = _BoxSums(features)
-    pooled = [
-        sums.mean(picture[at : at + step], rows[at : at + step], columns[at : at + step])
-        for at in range(0, len(rois), step)
-    ]
+    if traced_or_remote:
+        pooled = sums.mean(picture, rows, columns)
+    else:
+        step = max(1, CHUNK_ELEMENTS // (classes * k * k))
+        chunks = zip(picture.split(step), rows.split(step), columns.split(step), strict=True)
+        pooled = torch.cat([sums.mean(*chunk) for chunk in chunks])
     # Same memory order as the compiled operator: the classes of a bin side by side.
-    return torch.cat(pooled).to(features.dtype).permute(0, 3, 1, 2)
+    return pooled.to(features.dtype).permute(0, 3, 1, 2)
 
 
 def round_half_away(x: Tensor) -> Tensor:

@@ -51,13 +51,13 @@ def psroi_pool(features: Tensor, rois: Tensor, k: int, spatial_scale: float) -> 
     maps = _six_dimensions(features, k)
     check_dtype("features", features, MAP_DTYPES)
     check_rows("rois", rois, 5, features)
-    if not (math.isfinite(spatial_scale) and spatial_scale > 0):
+    if not 0 < spatial_scale < math.inf:
         raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
     if DEBUG and rois.is_cuda:
         check_rois(rois, features.shape[0])
     if library.is_compiled("psroi_pool", features.device):
-        return torch.ops.rfcn.psroi_pool(maps, rois.detach().contiguous(), float(spatial_scale))
-    return plain.psroi_pool(maps, rois.detach(), float(spatial_scale))
+        return torch.ops.rfcn.psroi_pool(maps, rois.detach().contiguous(), spatial_scale)
+    return plain.psroi_pool(maps, rois.detach(), spatial_scale)
 
 
 class PSRoIPool(nn.Module):

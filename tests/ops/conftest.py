@@ -1,0 +1,56 @@
+"""Both backends of every operator, and RoIs that sit on every border there is."""
+
+import pytest
+import torch
+
+from rfcn.ops import library
+
+COMPILED = library.LIBRARY
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def backend(request, monkeypatch):
+    """Runs the test once with the compiled operators and once with plain PyTorch."""
+    if request.param == "torch":
+        monkeypatch.setattr(library, "LIBRARY", library.load("torch", library.Path(".")))
+    elif not library.declared("psroi_pool"):
+        pytest.skip(f"operators not compiled: {COMPILED.reasons['cpu']}")
+    return request.param
+
+
+@pytest.fixture
+def compiled():
+    """Skips where the operators are not compiled."""
+    if not library.declared("psroi_pool"):
+        pytest.skip(f"operators not compiled: {COMPILED.reasons['cpu']}")
+
+
+@pytest.fixture
+def make_rois():
+    """make_rois(count, pictures, height, width, seed): RoIs inside, crossing, touching, outside."""
+
+    def make(count, pictures, height, width, seed=0, dtype=torch.float32):
+        g = torch.Generator().manual_seed(seed)
+        size = torch.tensor([width, height, width, height], dtype=dtype)
+        corners = (torch.rand(count, 4, generator=g, dtype=dtype) * 1.6 - 0.3) * size
+        kinds = torch.randint(0, 8, (count,), generator=g)
+        ordered = torch.cat(
+            [
+                torch.minimum(corners[:, :2], corners[:, 2:]),
+                torch.maximum(corners[:, :2], corners[:, 2:]),
+            ],
+            dim=1,
+        )
+        corners = torch.where((kinds < 6)[:, None], ordered, corners)  # 6, 7: may be inverted
+        halves = corners.floor() + 0.5
+        corners = torch.where((kinds == 1)[:, None], halves, corners)
+        corners = torch.where(
+            (kinds == 2)[:, None], corners.clamp(min=0).minimum(size - 1), corners
+        )
+        point = corners[:, :2].repeat(1, 2)
+        corners = torch.where((kinds == 3)[:, None], point, corners)
+        corners = torch.where((kinds == 4)[:, None], corners + 3 * size, corners)
+        index = torch.randint(0, pictures, (count, 1), generator=g).to(dtype)
+        return torch.cat([index, corners], dim=1)
+
+    return make

@@ -1,0 +1,206 @@
+"""What is shipped: the source archive, the wheel, and an install without a compiler."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = (
+    "rfcn",
+    "csrc",
+    "configs",
+    "setup.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "LICENSE",
+    "README.md",
+)
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+POOL = (
+    "import sys, torch, rfcn; from rfcn.ops import library; "
+    "from rfcn.ops.psroi_pool import psroi_pool; "
+    "out = psroi_pool(torch.ones(1, 4, 3, 3), torch.tensor([[0., 0, 0, 2, 2]]), 2, 1.0); "
+    "print(rfcn.__file__, out.sum().item(), library.LIBRARY.reasons['cpu'])"
+)
+
+
+def copy_of_the_tree(folder):
+    """The tracked parts that a build needs, without what earlier builds left."""
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("*.so", "__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignored)
+        elif source.exists():
+            shutil.copy(source, folder / part)
+    return folder
+
+
+def build(tree, out, kind, **environment):
+    """Runs the build backend of the copy; returns the archive and what was said."""
+    code = f"import setuptools.build_meta as b; print('made', b.build_{kind}({str(out)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NVCC": "/nowhere/nvcc", **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / done.stdout.splitlines()[-1].removeprefix("made "), done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of a clean copy, with the CPU operators where there is a compiler."""
+    folder = tmp_path_factory.mktemp("wheel")
+    return build(copy_of_the_tree(folder / "tree"), folder, "wheel")
+
+
+@pytest.fixture(scope="module")
+def plain_wheel(tmp_path_factory):
+    """The wheel of a copy whose compiler is broken."""
+    folder = tmp_path_factory.mktemp("plain")
+    return build(copy_of_the_tree(folder / "tree"), folder, "wheel", CXX="false")
+
+
+def installed(wheel, folder):
+    """A fresh environment with the wheel in it, and this one's packages but not its rfcn."""
+    venv.create(folder / "env", with_pip=False)
+    python = folder / "env" / "bin" / "python"
+    packages = next((folder / "env" / "lib").glob("python*/site-packages"))
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(python),
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            str(packages),
+            str(wheel),
+        ],
+        check=True,
+    )
+    # A plain path entry: the .pth files inside it, an editable rfcn among them, are not read.
+    (packages / "parent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return python, packages
+
+
+def say(python, code, folder):
+    """The output of a few lines run outside the source tree."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(python), "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+
+def test_source_archive_holds_what_a_build_needs(tmp_path):
+    archive, _ = build(copy_of_the_tree(tmp_path / "tree"), tmp_path, "sdist")
+    with tarfile.open(archive) as tar:
+        names = {"/".join(name.split("/")[1:]) for name in tar.getnames()}
+    for folder in ("csrc", "configs"):
+        wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.*")}
+        assert wanted <= names
+    assert {"setup.py", "pyproject.toml", "LICENSE", "rfcn/ops/psroi_pool.py"} <= names
+    assert not any(name.endswith((".so", ".pyc")) for name in names)
+
+
+def test_wheel_holds_the_configs_and_no_tests(wheel):
+    with zipfile.ZipFile(wheel[0]) as archive:
+        names = set(archive.namelist())
+    shipped = {f"rfcn/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert shipped <= names
+    assert "rfcn/py.typed" in names
+    assert not any(name.startswith(("tests/", "csrc/")) for name in names)
+    assert ("rfcn/_cpu.so" in names) == (COMPILER is not None)
+    assert "-py3-none-" in wheel[0].name
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+def test_wheel_runs_outside_the_tree_with_compiled_operators(wheel, tmp_path):
+    python, packages = installed(wheel[0], tmp_path)
+    done = say(python, POOL, tmp_path)
+    assert done.stdout.split() == [
+        str(packages / "rfcn" / "__init__.py"),
+        "4.0",
+        "loaded",
+        "_cpu.so",
+    ]
+    assert not [line for line in done.stderr.splitlines() if "plain PyTorch" in line]
+    code = (
+        "from importlib.metadata import entry_points, version; import rfcn; "
+        "assert version('rfcn') == rfcn.__version__; "
+        "print(entry_points(group='console_scripts')['rfcn'].value)"
+    )
+    assert say(python, code, tmp_path).stdout.strip() == "rfcn.cli.main:main"
+
+
+def test_command_line_of_the_wheel(wheel, tmp_path):
+    if not (ROOT / "rfcn" / "cli" / "main.py").exists():
+        pytest.skip("rfcn/cli/main.py is not there")
+    python, _ = installed(wheel[0], tmp_path)
+    done = say(
+        python,
+        "import sys; from rfcn.cli.main import main; sys.argv[0] = 'rfcn'; "
+        "sys.exit(main(['--help']))",
+        tmp_path,
+    )
+    assert "usage: rfcn" in done.stdout
+    assert "train" in done.stdout
+
+
+def test_without_a_compiler_the_install_works_and_says_so_once(plain_wheel, tmp_path):
+    archive, said = plain_wheel
+    lines = [line for line in said.splitlines() if line.startswith("rfcn operators:")]
+    assert len(lines) == 1
+    assert "rfcn._cpu not built: false failed" in lines[0]
+    python, packages = installed(archive, tmp_path)
+    assert not list((packages / "rfcn").glob("*.so"))
+    done = say(python, POOL, tmp_path)
+    assert done.stdout.split()[1:] == ["4.0", "not", "built"]
+    assert done.stderr.count("run as plain PyTorch") == 1
+
+
+def test_a_failed_build_is_fatal_where_it_is_asked_to_be(tmp_path):
+    tree = copy_of_the_tree(tmp_path / "tree")
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CXX": "false", "RFCN_REQUIRE_OPS": "1", "NVCC": "/nowhere/nvcc"},
+    )
+    assert done.returncode != 0
+    assert "RFCN_REQUIRE_OPS=1, but false failed" in done.stderr
+
+
+def test_importing_the_package_costs_nothing():
+    code = "import sys, rfcn; print(rfcn.__version__, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1] == "False"
+
+
+def test_operators_and_config_do_not_need_torchvision():  # S1
+    code = (
+        "import sys; sys.modules['torchvision'] = None; import rfcn.config.schema;"
+        "assert 'torch' not in sys.modules; import rfcn.ops.psroi_pool, rfcn.ops.nms"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
