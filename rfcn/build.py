@@ -95,6 +95,13 @@ def _check_untrained(config: schema.ResNetBackbone, untrained: Sequence[str]) ->
             ", ".join(stuck),
             config.frozen_stages,
         )
+    if "conv5" not in untrained and config.conv5_norm != "frozen":
+        logger.warning(
+            "%s holds a conv5 that was trained behind batch norm, and model.backbone.conv5_norm is "
+            "%s: it starts from those weights but must learn anew; set it to frozen",
+            config.weights,
+            config.conv5_norm,
+        )
     if untrained == ["conv5"] and config.conv5_norm == "frozen":
         logger.warning(
             "%s holds no conv5: it starts from random weights behind frozen batch norm, which "
@@ -178,18 +185,19 @@ def build_dataset(
 ) -> VOCDataset:
     """The data set of these sets. With `class_names` those are its classes (a validation set takes
     them from the training set, a detector from its weights); otherwise the config says."""
-    classes: Sequence[str] | None = class_names
-    if classes is None and isinstance(config.classes, str):
-        classes = read_class_file(config.classes)
-    elif classes is None:
-        classes = config.classes
     return VOCDataset(
         expand_path(config.root, key="data.root"),
         sets,
-        classes=classes,
+        classes=listed_classes(config) if class_names is None else class_names,
         unknown_class=config.unknown_class,
         bad_box=config.bad_box,
     )
+
+
+def listed_classes(config: schema.Data) -> Sequence[str] | None:
+    """The class names that the config lists, itself or in a file; None where it leaves them to be
+    found in the annotations."""
+    return read_class_file(config.classes) if isinstance(config.classes, str) else config.classes
 
 
 def build_train_loader(
@@ -265,8 +273,8 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdigit()):
         raise ConfigError(f"device {name}: expected auto, cpu, cuda or cuda:N.")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise MachineError(

@@ -20,6 +20,7 @@ def _whole(value: object) -> object:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Overlap = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -70,7 +71,8 @@ class TinyBackbone(Section):
     stride: Annotated[Literal[8, 16], BeforeValidator(_whole)] = 16
     """Picture pixels a cell of the feature maps."""
     norm: Literal["group", "batch"] = "group"
-    """Normalisation: groups of channels, or live batch statistics."""
+    """Normalisation: groups of channels, or live batch statistics. Both look at the whole picture,
+    padding included: best where the pictures of a batch have one size."""
 
 
 Backbone = Annotated[ResNetBackbone | TinyBackbone, Field(discriminator="type")]
@@ -151,7 +153,7 @@ class OHEM(Section):
     type: Literal["ohem"] = "ohem"
     keep: Count = 128
     """RoIs of highest loss (class + box) that are kept a picture (paper, section 3: B = 128)."""
-    foreground_iou: Fraction = 0.5
+    foreground_iou: Overlap = 0.5
     """A RoI is foreground from this IoU on (paper, section 2)."""
 
 
@@ -163,10 +165,16 @@ class Sampled(Section):
     """RoIs a picture (Deformable-ConvNets: BATCH_ROIS 128)."""
     foreground_fraction: Fraction = 0.25
     """Most foreground among them."""
-    foreground_iou: Fraction = 0.5
+    foreground_iou: Overlap = 0.5
     """A RoI is foreground from this IoU on (paper, section 2)."""
     background_iou: Fraction = 0.1
     """A RoI is background from this IoU on, below `foreground_iou` (py-R-FCN without OHEM)."""
+
+    @model_validator(mode="after")
+    def _thresholds(self) -> "Sampled":
+        if self.background_iou >= self.foreground_iou:
+            raise ValueError("background_iou must be below foreground_iou")
+        return self
 
 
 RoILoss = Annotated[OHEM | Sampled, Field(discriminator="type")]
@@ -299,7 +307,7 @@ class Train(Section):
 class Eval(Section):
     """What is measured."""
 
-    iou_thresholds: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.7)
+    iou_thresholds: Annotated[tuple[Overlap, ...], Field(min_length=1)] = (0.5, 0.7)
     """Overlaps from which a detection counts."""
     devkit: bool = False
     """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the 11-point

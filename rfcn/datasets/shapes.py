@@ -29,8 +29,9 @@ from rfcn.datasets.shapes_drawing import (
 VERSION = 1
 """Of the drawing: a folder drawn by another version is drawn anew."""
 
-_SIZES = ((192, 256), (240, 320), (224, 288), (256, 192), (320, 240), (288, 224))
-"""(height, width) of the pictures."""
+_SIZES = ((192, 256), (216, 288), (240, 320), (256, 192), (288, 216), (320, 240))
+"""(height, width) of the pictures: of one aspect lying and one standing, so that batches need no
+padding."""
 _LONG_SIDE = (34.0, 102.0)
 """Shortest and longest long side of an object, in pixels; all ratios between are as likely."""
 _MOST_HIDDEN = 0.3

@@ -32,6 +32,9 @@ class FrozenBatchNorm(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group norm (Wu and He, 2018) in their 32 groups, or as many as divide the channels."""
+    """Group norm (Wu and He, 2018) in their 32 groups, or as many as divide the channels.
+
+    Up to 32 channels that is a group a channel, in other words instance norm.
+    """
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)

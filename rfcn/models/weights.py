@@ -31,7 +31,7 @@ def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
         MachineError: a download failed. WeightsError: the file, or the download cache's copy, is
             missing, broken or does not fit.
     """
-    if weights == "imagenet" or weights.startswith("IMAGENET"):
+    if weights == "imagenet" or weights.startswith("IMAGENET1K_"):
         state = _download(depth, DEFAULT_ENUM if weights == "imagenet" else weights)
         source = weights
     else:
