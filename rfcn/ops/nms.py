@@ -36,15 +36,15 @@ def nms(
     """
     _check(boxes, scores, threshold, groups, limit)
     order = torch.sort(scores.detach(), descending=True, stable=True).indices
-    order = order[~scores.isnan()[order]]
-    ranked = boxes.detach()[order]
-    ranked_groups = None if groups is None else groups[order]
+    order = order.masked_select(~scores.isnan().index_select(0, order))
+    ranked = boxes.detach().index_select(0, order)
+    ranked_groups = None if groups is None else groups.index_select(0, order)
     most = len(order) if limit is None else limit
     if library.is_compiled("nms", boxes.device):
         keep = torch.ops.rfcn.nms(ranked, ranked_groups, float(threshold), most)
     else:
         keep = plain.nms(ranked, ranked_groups, float(threshold), most)
-    return order[keep]
+    return order.masked_select(keep)
 
 
 def _check(
