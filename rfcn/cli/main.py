@@ -143,9 +143,9 @@ class _Parser(argparse.ArgumentParser):
         return any(action.required for action in self._actions)
 
     def error(self, message: str) -> NoReturn:
-        words = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
         options = [option for action in self._actions for option in action.option_strings]
-        unknown = [word for word in words if word not in options]
+        _, _, words = message.partition("unrecognized arguments: ")
+        unknown = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
         near = difflib.get_close_matches(unknown[0], options, n=1) if unknown else []
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{message.rstrip('.')}.{hint} See: {self.prog} --help")

@@ -4,7 +4,6 @@ import argparse
 
 from rfcn.config.loader import load_config
 from rfcn.config.schema import Config
-from rfcn.errors import ConfigError
 
 
 def add_config_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -47,15 +46,26 @@ def fraction(text: str) -> float:
     """An option's number in 0..1.
 
     Raises:
-        ConfigError: it is not one.
+        ArgumentTypeError: it is not one; the parser puts the option's name before it.
     """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not 0 <= value <= 1:
-        raise ConfigError(f"{text} is not a number from 0 to 1.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def count_or_zero(text: str) -> int:
+    """An option's whole number from 0 on.
+
+    Raises:
+        ArgumentTypeError: it is not one; the parser puts the option's name before it.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 def config_from(args: argparse.Namespace) -> Config:

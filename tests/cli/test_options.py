@@ -9,9 +9,9 @@ from rfcn.cli.options import (
     add_device_option,
     add_output_option,
     config_from,
+    count_or_zero,
     fraction,
 )
-from rfcn.errors import ConfigError
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -49,5 +49,12 @@ def test_fractions(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["1.7", "-0.1", "nan", "inf", "half", ""])
 def test_l7_not_a_fraction(text: str) -> None:
-    with pytest.raises(ConfigError, match="from 0 to 1"):
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 1"):
         fraction(text)
+
+
+def test_whole_numbers() -> None:
+    assert [count_or_zero(text) for text in ("0", "7")] == [0, 7]
+    for text in ("-1", "1.5", "", "one"):
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number from 0"):
+            count_or_zero(text)
