@@ -4,12 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfcn.cli.options import add_device_option, add_output_option, fraction
+from rfcn.cli.options import add_device_option, add_output_option, count_or_zero, fraction
+from rfcn.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from rfcn.inference.detector import Detector
+
+WRITTEN = "detections.json"
+"""What a run of this command leaves in its folder besides pictures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--score-maps",
-        type=int,
+        type=count_or_zero,
         metavar="N",
         help="also draw the score maps behind detection N of each picture (0 is the surest)",
     )
@@ -39,26 +43,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect on every picture; what was done stays, also when stopped on the way."""
     from rfcn.build import find_device
+    from rfcn.engine.atomic import make_folder
     from rfcn.inference.detector import Detector
     from rfcn.inference.sources import find_pictures
     from rfcn.inference.writers import name_outputs, write_json
 
     pictures, passed_over = find_pictures(args.input)
     if passed_over:
-        print(f"note: {len(passed_over)} files are not pictures and were passed over")
-    detector = Detector.from_pretrained(args.weights, device=find_device(args.device or "auto"))
+        print(f"note: not pictures by their extension, passed over: {_some(passed_over)}")
     output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
+    _check_output(output)
+    detector = Detector.from_pretrained(args.weights, device=find_device(args.device or "auto"))
+    make_folder(output)
     records: list[dict[str, Any]] = []
+    write_json(output / WRITTEN, records)
     try:
         for picture, copy in zip(pictures, name_outputs(pictures, output), strict=True):
             records.append(_one(detector, picture, copy, args))
             found = records[-1]["detections"]
             print(f"{picture}: {_summary([one['label'] for one in found])}", flush=True)
     finally:
-        write_json(output / "detections.json", records)
+        write_json(output / WRITTEN, records)
     print(f"{len(records)} pictures and detections.json are in {output}")
     return 0
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder in which somebody's files could be overwritten.
+
+    Raises:
+        ConfigError: it is a file, or holds files that no earlier `infer` wrote.
+    """
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file. Name a folder, new or empty.")
+    if output.is_dir() and any(output.iterdir()) and not (output / WRITTEN).is_file():
+        raise ConfigError(
+            f"--output {output} holds files that this command did not write, and pictures could be "
+            "overwritten. Name another folder, new or empty."
+        )
 
 
 def _one(
@@ -93,3 +115,9 @@ def _summary(labels: list[str]) -> str:
     """What was found, counted: `2 dog, 1 person`."""
     counts = {label: labels.count(label) for label in dict.fromkeys(labels)}
     return ", ".join(f"{count} {label}" for label, count in counts.items()) or "nothing"
+
+
+def _some(paths: list[Path], shown: int = 5) -> str:
+    """The first few, and how many more."""
+    more = f", and {len(paths) - shown} more" if len(paths) > shown else ""
+    return ", ".join(map(str, paths[:shown])) + more

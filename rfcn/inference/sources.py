@@ -1,7 +1,7 @@
 """Where pictures to detect on come from: a file, a folder, or a pattern."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rfcn.datasets.image import EXTENSIONS
@@ -11,8 +11,8 @@ from rfcn.errors import DataError
 def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """The pictures meant by paths and patterns, in order, each once, and the files passed over.
 
-    A folder means all files directly in it; those without a picture's extension are passed over.
-    A file that is named itself is taken whatever its extension.
+    A folder means all files directly in it. What a folder or a pattern holds is passed over when it
+    lacks a picture's extension; a file that is named itself is always taken.
 
     Raises:
         DataError: a path does not exist, or there is no picture at all.
@@ -20,13 +20,13 @@ def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[Path]]:
     pictures: dict[Path, None] = {}
     others: list[Path] = []
     for text in inputs:
-        for path in _expand(text):
-            if path.is_dir():
-                files = sorted(file for file in path.iterdir() if file.is_file())
-                pictures.update(dict.fromkeys(file for file in files if _is_picture(file)))
-                others += [file for file in files if not _is_picture(file)]
-            else:
-                pictures[path] = None
+        path = Path(text).expanduser()
+        if path.is_file():
+            pictures[path] = None
+            continue
+        files = list(_files(path))
+        pictures.update(dict.fromkeys(file for file in files if _is_picture(file)))
+        others += [file for file in files if not _is_picture(file)]
     if not pictures:
         passed = f" ({len(others)} other files passed over)" if others else ""
         raise DataError(
@@ -36,16 +36,21 @@ def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[Path]]:
     return list(pictures), others
 
 
-def _expand(text: str) -> list[Path]:
-    path = Path(text).expanduser()
-    if path.exists():
-        return [path]
-    matches = sorted(glob.glob(str(path), recursive=True))
+def _files(path: Path) -> Iterator[Path]:
+    """The files of a folder, or of what a pattern fits."""
+    if path.is_dir():
+        yield from sorted(file for file in path.iterdir() if file.is_file())
+        return
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     if not matches:
         raise DataError(
-            f"{text}: there is no such file or folder, and no file fits it as a pattern."
+            f"{path}: there is no such file or folder, and no file fits it as a pattern."
         )
-    return [Path(match) for match in matches]
+    for match in matches:
+        if match.is_dir():
+            yield from _files(match)
+        else:
+            yield match
 
 
 def _is_picture(path: Path) -> bool:
