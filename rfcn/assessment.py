@@ -1,6 +1,6 @@
 """A detector measured on a data set: figures, files and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,15 +22,23 @@ SHOWN_SCORE = 0.5
 
 
 def assess(
-    model: nn.Module, dataset: Dataset, config: Config, *, device: torch.device, output: Path
+    model: nn.Module,
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+    output: Path,
+    after_picture: Callable[[], None] | None = None,
 ) -> VOCResult:
     """Detect on every picture of a data set, score what was found and write it down.
 
     output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png;
     output/pictures/detections gets pictures of what was found over what is true.
+    `after_picture` is called after each picture; what it raises ends the assessment.
     """
     evaluator = build_evaluator(config.eval, dataset)
-    evaluate(model, build_test_loader(config.data, dataset), evaluator, device=device)
+    loader = build_test_loader(config.data, dataset)
+    evaluate(model, loader, evaluator, device=device, after_batch=after_picture)
     result = evaluator.compute()
     save_detections(evaluator.detections, dataset.class_names, detections_file(output))
     write_report(result, output / "eval")

@@ -1,6 +1,8 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
+from dataclasses import replace
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from rfcn.engine.lock import only_run_in
 from rfcn.engine.logging import RunLog
 from rfcn.engine.resume import check_same_config
 from rfcn.engine.schedule import describe_scaling, scaled
+from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes, save_weights
 from rfcn.errors import DataError
@@ -138,29 +141,47 @@ class Experiment:
         ) as self.log:
             self._introduce()
             self._draw_targets()
-            stopped_by = train(
-                self.model,
-                build_train_loader(self.config, self.train_set, start_step=self.start_step),
-                optimizer=self.optimizer,
-                schedule=self.schedule,
-                log=self.log,
-                milestones=Milestones(
-                    save=self._save,
-                    save_every=self.config.runtime.checkpoint_every,
-                    evaluate=self._evaluate,
-                    evaluate_every=self.config.eval.every,
-                ),
-                start_step=self.start_step,
-                max_gradient_norm=self.config.train.max_gradient_norm,
-            )
-            if stopped_by is not None:
-                return int(stopped_by)
-            if self.result is None:  # the run was ended between its last step and its evaluation
-                self._evaluate(self.schedule.iterations)
-                self._save(self.schedule.iterations)
+            with stop_on_signals() as self.stop:
+                try:
+                    stopped_by = self._train()
+                except Stopped:  # in an evaluation, before which a checkpoint was kept
+                    stopped_by = self.stop.signal
+                    self.log.say(
+                        "stopped while evaluating, nothing is lost: give the same command with "
+                        "--resume to go on"
+                    )
+        if stopped_by is not None:
+            return int(stopped_by)
         assert self.result is not None
         self._draw_summary()
         return self.result
+
+    def _train(self) -> Signals | None:
+        """Make up for an evaluation that was not finished, then train to the end."""
+        if self._owes_evaluation():
+            self._evaluate(self.start_step)
+            self._save(self.start_step)
+        return train(
+            self.model,
+            build_train_loader(self.config, self.train_set, start_step=self.start_step),
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            log=self.log,
+            milestones=Milestones(
+                save=self._save,
+                save_every=self.config.runtime.checkpoint_every,
+                evaluate=self._evaluate,
+                evaluate_every=self.config.eval.every,
+            ),
+            start_step=self.start_step,
+            max_gradient_norm=self.config.train.max_gradient_norm,
+        )
+
+    def _owes_evaluation(self) -> bool:
+        """Whether the run that is resumed ended before or in the evaluation of its last step."""
+        every, step = self.config.eval.every, self.start_step
+        due = step == self.schedule.iterations or (every > 0 and step % every == 0)
+        return due and self.evaluated < step
 
     def _introduce(self) -> None:
         """Say what is about to happen, and what was changed or dropped on the way here."""
@@ -194,7 +215,12 @@ class Experiment:
     def _evaluate(self, step: int) -> None:
         """Measure, keep the weights as the last and, where they are, as the best."""
         self.result = assess(
-            self.model, self.val_set, self.config, device=self.device, output=self.output
+            self.model,
+            self.val_set,
+            self.config,
+            device=self.device,
+            output=self.output,
+            after_picture=self.stop.check,
         )
         self.evaluated = step
         figures = self.result.summary()
@@ -225,11 +251,8 @@ class Experiment:
         count = self.config.runtime.pictures
         if count == 0:
             return
-        shown = self.config.train.model_copy(update={"batch_size": count})
-        config = self.config.model_copy(update={"train": shown})
-        loader = build_train_loader(
-            config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})}),
-            self.train_set,
+        loader = replace(
+            build_train_loader(self.config, self.train_set), batch_size=count, workers=0
         )
         with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
             batch, targets = next(iter(loader))

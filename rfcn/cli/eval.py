@@ -22,13 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val of the stored config, or of its overrides; print the table."""
     from rfcn.assessment import assess, rescore
-    from rfcn.build import build_dataset, find_device
+    from rfcn.build import build_dataset, find_device, listed_classes
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
+    from rfcn.engine.weights import check_classes
     from rfcn.inference.detector import Detector
 
     detector = Detector.from_pretrained(args.weights)
     config = override_config(detector.config, args.overrides)
+    if config.data.classes != detector.config.data.classes:
+        check_classes(listed_classes(config.data) or (), detector.class_names)
     device = find_device(args.device or config.runtime.device)
     dataset = build_dataset(config.data, config.data.val, class_names=detector.class_names)
     for note in dataset.notes:
@@ -36,6 +39,13 @@ def run(args: argparse.Namespace) -> int:
     if args.detections:
         result = rescore(dataset, config, Path(args.detections))
         return report(result, config, Path(args.detections).parent)
-    output = Path(args.output or f"runs/eval_{Path(args.weights).resolve().parent.parent.name}")
+    output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
     result = assess(detector.model.to(device), dataset, config, device=device, output=output)
     return report(result, config, output)
+
+
+def _run_of(weights: Path) -> str:
+    """The name of the run in whose folder the weights lie."""
+    path = weights.resolve()
+    folder = path if path.is_dir() else path.parent
+    return folder.parent.parent.name or folder.name

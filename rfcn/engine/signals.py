@@ -11,6 +11,10 @@ from typing import Any
 HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """Long work, such as an evaluation, was left because of a `StopRequest`."""
+
+
 class StopRequest:
     """Whether somebody asked the process to stop, and how. It is the signal handler itself."""
 
@@ -22,6 +26,11 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def check(self) -> None:
+        """To be called now and then in long work: raises `Stopped` once somebody asked."""
+        if self:
+            raise Stopped
 
     @property
     def exit_code(self) -> int:
