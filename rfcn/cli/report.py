@@ -1,5 +1,6 @@
 """What train, eval and demo print when they are done, and whether that is good enough."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,14 +24,14 @@ def report(result: VOCResult, config: Config, output: Path) -> int:
             print(f"{name + ':':<10}{path}")
     weights = output / "weights" / "best"
     if weights.exists():
-        print(f"next:     rfcn infer --weights {weights} --input your.jpg --output seen")
+        folder = shlex.quote(str(weights))
+        print(f"next:     rfcn infer --weights {folder} --input your.jpg --output seen")
     threshold = config.eval.iou_thresholds[0]
     mean, floor = result.mean_ap(threshold), config.eval.floor
     if floor is not None and (mean is None or mean < floor):
+        reached = "not available" if mean is None else f"{mean:.4f}"
         print(
-            f"error: mAP@{threshold:g} is {mean if mean is None else round(mean, 4)}, below "
-            f"eval.floor, {floor:g}.",
-            file=sys.stderr,
+            f"error: mAP@{threshold:g} is {reached}, below eval.floor, {floor:g}.", file=sys.stderr
         )
         return BELOW_FLOOR
     return 0

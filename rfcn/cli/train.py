@@ -3,14 +3,19 @@
 import argparse
 from pathlib import Path
 
-from rfcn.cli.options import add_config_options, add_device_option, add_output_option, config_from
+from rfcn.cli.options import add_config_options, add_device_option, config_from
 from rfcn.config.schema import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_config_options(parser)
-    add_output_option(parser, default="runs/<name of the config>")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder of the run (default: runs/ and the name of the config)",
+    )
     add_device_option(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --output")
@@ -18,12 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, print the table."""
-    output = args.output
-    if output.startswith("runs/<"):
-        output = f"runs/{Path(args.config).stem}"
-    return train_and_report(
-        config_from(args), Path(output), resume=args.resume, overwrite=args.overwrite
-    )
+    output = Path(args.output or f"runs/{Path(args.config).stem}")
+    return train_and_report(config_from(args), output, resume=args.resume, overwrite=args.overwrite)
 
 
 def train_and_report(config: Config, output: Path, *, resume: bool, overwrite: bool) -> int:
