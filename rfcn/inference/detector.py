@@ -58,15 +58,23 @@ class Detector:
     def predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Detections of each picture, best first, in its own pixels, on the CPU.
 
-        images: uint8 RGB arrays [H, W, 3] of any sizes; they pass through the model together.
+        Pictures of one size pass through the model together; those of another size apart, because
+        padding reaches the features, and nobody's detections may depend on the neighbours.
+
+        images: uint8 RGB arrays [H, W, 3] of any sizes.
 
         Raises:
             ValueError: one of them is anything else.
         """
-        if len(images) == 0:
-            return []
-        found = self.model(self.batch(images))
-        return [one.to("cpu") for one in found]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(images):
+            check_picture(image)
+            alike.setdefault(image.shape, []).append(place)
+        found: dict[int, Detections] = {}
+        for places in alike.values():
+            together = self.model(self.batch([images[place] for place in places]))
+            found.update(zip(places, together, strict=True))
+        return [found[place].to("cpu") for place in range(len(images))]
 
     def batch(self, images: Sequence[np.ndarray]) -> ImageBatch:
         """The pictures resized as at test and padded to one size, on the detector's device."""
@@ -84,7 +92,6 @@ class Detector:
 
 
 def _sample(image: np.ndarray, number: int) -> Sample:
-    check_picture(image)
     nothing = Target(
         boxes=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.int64),
