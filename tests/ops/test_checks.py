@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from rfcn.ops import checks
-from rfcn.ops import psroi_pool as module
 from rfcn.ops.psroi_pool import psroi_pool
 
 FEATURES = torch.randn(2, 8, 5, 6)
@@ -135,12 +134,3 @@ def test_check_rois_passes_good_rows_and_names_the_first_bad_one():
     with pytest.raises(RuntimeError, match="row 0"):
         checks.check_rois(ROIS, 0)
     assert checks.valid_rows(changed(0, 3, float("nan")), 2).tolist() == [False, True]
-
-
-def test_plain_form_gives_zeros_where_it_cannot_ask(monkeypatch):  # what CUDA and traced code do
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    maps = FEATURES.unflatten(1, (2, 2, 2))
-    for bad in (changed(0, 0, 7.0), changed(0, 0, -1.0), changed(0, 2, float("nan"))):
-        pooled = module.plain.psroi_pool(maps, bad, 1 / 16)
-        assert not pooled[0].any()
-        assert pooled[1].any()

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from rfcn.ops import psroi_pool as module
 from rfcn.ops import reference
 from rfcn.ops.psroi_pool import PSRoIPool, psroi_pool
 
@@ -314,20 +313,6 @@ def test_64_bit_shapes_in_the_fake(compiled):  # O18
         pooled = psroi_pool(features, torch.empty(3_000_000, 5), 7, SCALE)
     assert pooled.shape == (3_000_000, 81, 7, 7)
     assert pooled.numel() > 2**31
-
-
-def test_many_rois_stay_within_memory(monkeypatch, make_rois):  # O19: plain PyTorch works in chunks
-    monkeypatch.setattr(module.plain, "CHUNK_ELEMENTS", 1000)
-    monkeypatch.setattr(
-        module.library, "LIBRARY", module.library.load("torch", module.library.Path("."))
-    )
-    seen = []
-    corners = module.plain._corners
-    monkeypatch.setattr(module.plain, "_corners", lambda *a: seen.append(corners(*a)) or seen[-1])
-    rois = make_rois(1, 1, 80, 96).repeat(300, 1)
-    pooled = psroi_pool(torch.randn(1, 36, 5, 6), rois, 3, SCALE)
-    assert torch.equal(pooled, pooled[:1].expand_as(pooled))
-    assert max(one.numel() for one in seen) <= 1000
 
 
 def test_a_repeated_roi_at_size(compiled):  # O19
