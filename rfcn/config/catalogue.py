@@ -149,5 +149,5 @@ def _range(schema: Schema) -> str:
     if low is not None and high is not None:
         return f" from {low:g} to {high:g}"
     if above is not None:
-        return f" above {above:g}"
+        return f" above {above:g}" + ("" if high is None else f" and up to {high:g}")
     return "" if low is None else f" of at least {low:g}"

@@ -52,7 +52,7 @@ def test_finding_the_places_of_a_name() -> None:
         (("data", "bad_box"), "one of 'stop', 'drop'"),
         (("data", "classes"), "a list of texts or a text or null"),
         (("data", "flip"), "true or false"),
-        (("eval", "iou_thresholds"), "a list of numbers from 0 to 1, at least one"),
+        (("eval", "iou_thresholds"), "a list of numbers above 0 and up to 1, at least one"),
     ],
 )
 def test_describing_in_words(keys: tuple[str, ...], words: str) -> None:
