@@ -85,7 +85,7 @@ def test_c15_no_number_takes_nan_inf_or_a_boolean(key: str) -> None:
         ("data.format", "coco", "'voc'"),
         ("data.flip", "yes", "true or false"),
         ("data.workers", 1.0, "an integer of at least 0"),
-        ("eval.iou_thresholds", [], "a list of numbers from 0 to 1, at least one"),
+        ("eval.iou_thresholds", [], "a list of numbers above 0 and up to 1, at least one"),
         ("eval.floor", 70, "a number from 0 to 1 or null"),
         ("runtime.seed", -1, "an integer of at least 0"),
     ],
