@@ -1,0 +1,25 @@
+"""What tests of commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rfcn.cli.main import main
+
+
+@pytest.fixture
+def fault(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must end with exit code `code` and one error; -> its words."""
+
+    def run(*words: str | Path, code: int) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == code
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("error: ") == 1
+        assert "Traceback" not in message
+        assert message.endswith(".\n") or message.endswith("--help\n"), "ends in a sentence"
+        return message.removeprefix("error: ")
+
+    return run

@@ -1,0 +1,112 @@
+"""A detector behind one call."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rfcn.datasets.image import read_image
+from rfcn.errors import WeightsError
+from rfcn.inference.detector import Detector
+from rfcn.structures import Detections
+
+
+@pytest.fixture(scope="module")
+def detector(trained_run) -> Detector:
+    return Detector.from_pretrained(trained_run.weights)
+
+
+@pytest.fixture(scope="module")
+def images(trained_run) -> list[np.ndarray]:
+    """Three pictures of the data set and a strip of one: two sizes at least, two of one size."""
+    whole = [read_image(path) for path in trained_run.pictures[:2]]
+    return [whole[0], np.ascontiguousarray(whole[0][:, ::-1]), whole[1][:100], whole[1]]
+
+
+def assert_same(one: Detections, other: Detections, *, scores: float = 0, boxes: float = 0) -> None:
+    assert one.labels.tolist() == other.labels.tolist()
+    torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=scores)
+    torch.testing.assert_close(one.boxes, other.boxes, rtol=0, atol=boxes)
+
+
+def test_weights_are_whole_in_the_folder_and_in_the_file_alone(trained_run, images) -> None:
+    found = [
+        Detector.from_pretrained(path).predict(images[:1])[0]
+        for path in (
+            trained_run.weights,
+            str(trained_run.weights),
+            trained_run.weights / "model.safetensors",
+        )
+    ]
+    assert len(found[0]) > 0
+    for other in found[1:]:
+        assert_same(found[0], other)
+
+
+def test_it_knows_its_classes_and_config(detector: Detector, trained_run) -> None:
+    assert len(detector.class_names) == 8
+    assert list(detector.class_names) == sorted(detector.class_names)
+    assert detector.config.data.root == str(trained_run.data)
+    assert not detector.model.training
+
+
+def test_detections_are_sorted_and_inside_their_own_picture(detector: Detector, images) -> None:
+    for image, found in zip(images, detector.predict(images), strict=True):
+        height, width = image.shape[:2]
+        assert len(found) > 0
+        assert (found.boxes >= 0).all()
+        assert (found.boxes <= torch.tensor([width, height, width, height])).all()
+        assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+        assert (found.scores.diff() <= 0).all()
+        assert set(found.labels.tolist()) <= set(range(1, 9))
+
+
+def test_pictures_of_any_sizes_in_one_call_equal_one_by_one(detector: Detector, images) -> None:
+    assert len({image.shape for image in images}) > 1
+    together = detector.predict(images)
+    for image, found in zip(images, together, strict=True):
+        alone = detector.predict([image])[0]
+        # a convolution of two pictures may sum in another order than one of a single picture
+        assert_same(found, alone, scores=1e-5, boxes=1e-2)
+
+
+def test_nothing_in_nothing_out(detector: Detector) -> None:
+    assert detector.predict([]) == []
+
+
+def test_a_stack_of_pictures_is_a_sequence_too(detector: Detector, images) -> None:
+    stack = np.stack(images[:2])
+    for one, other in zip(detector.predict(stack), detector.predict(images[:2]), strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((20, 30, 3), np.float32),
+        np.zeros((20, 30), np.uint8),
+        np.zeros((3, 20, 30), np.uint8),
+        np.zeros((20, 30, 4), np.uint8),
+        np.zeros((0, 30, 3), np.uint8),
+    ],
+    ids=["float", "grey", "channels first", "alpha", "empty"],
+)
+def test_i13_what_is_no_picture_is_named(detector: Detector, image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"uint8 of shape \[H, W, 3\], not") as fault:
+        detector.predict([np.zeros((20, 30, 3), np.uint8), image])
+    assert str(list(image.shape)) in str(fault.value)
+
+
+def test_i8_tiny_and_slim_pictures(detector: Detector) -> None:
+    images = [np.full(shape, 99, np.uint8) for shape in ((1, 1, 3), (1, 300, 3), (300, 2, 3))]
+    for image, found in zip(images, detector.predict(images), strict=True):
+        assert found.boxes.isfinite().all()
+        assert (found.boxes[:, 2] <= image.shape[1]).all()
+
+
+def test_w1_no_weights(tmp_path: Path, trained_run) -> None:
+    with pytest.raises(WeightsError, match=r"absent holds no weights but is missing"):
+        Detector.from_pretrained(tmp_path / "absent")
+    with pytest.raises(WeightsError, match="RUN/weights/best"):
+        Detector.from_pretrained(trained_run.output)
