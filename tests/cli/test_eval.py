@@ -1,0 +1,114 @@
+"""`rfcn eval`: the figures of training again, from the weights or from the saved detections."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rfcn.cli.main import main
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "eval" / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained_run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("eval")
+    assert main(["eval", "-w", str(trained_run.weights), "-o", str(output)]) == 0
+    return output
+
+
+def test_the_weights_give_exactly_the_figures_of_training(trained_run, evaluated: Path) -> None:
+    assert metrics(evaluated)["pictures"] == 3
+    assert metrics(evaluated) == metrics(trained_run.output)
+    ours, theirs = (
+        (folder / "eval" / "detections.json").read_bytes()
+        for folder in (evaluated, trained_run.output)
+    )
+    assert ours == theirs
+
+
+def test_it_leaves_files_and_pictures(evaluated: Path) -> None:
+    names = {path.name for path in (evaluated / "eval").iterdir()}
+    assert names == {"metrics.json", "per_class.csv", "pr_curves.png", "detections.json"}
+    assert len(list((evaluated / "pictures" / "detections").iterdir())) == 2
+
+
+def test_e8_saved_detections_give_the_same_table(
+    trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = shutil.copy(trained_run.output / "eval" / "detections.json", tmp_path)
+    assert main(["eval", "-w", str(trained_run.weights), "--detections", str(file)]) == 0
+    table = trained_run.said.partition(" class ")[2].partition("weights:")[0]
+    assert table in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
+
+
+def test_the_folder_is_named_after_the_run(
+    trained_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = trained_run.weights / "model.safetensors"
+    assert main(["eval", "-w", str(file), "--set", "data.val=train", "runtime.pictures=1"]) == 0
+    assert metrics(tmp_path / "runs" / "eval_run")["pictures"] == 6
+    assert len(list((tmp_path / "runs/eval_run/pictures/detections").iterdir())) == 1
+
+
+def test_a_map_below_the_floor_ends_with_1(trained_run, capsys: pytest.CaptureFixture[str]) -> None:
+    file = trained_run.output / "eval" / "detections.json"
+    words = ["eval", "-w", str(trained_run.weights), "--detections", str(file)]
+    assert main([*words, "--set", "eval.floor=1"]) == 1
+    assert capsys.readouterr().err.endswith("below eval.floor, 1.\n")
+    assert main([*words, "--set", "eval.floor=0"]) == 0
+
+
+# ------------------------------------------------------------------------------------------ faults
+
+
+def test_l6_no_weights_are_ever_made_up(fault, tmp_path: Path, trained_run) -> None:
+    assert "-w/--weights" in fault("eval", "-o", tmp_path / "out", code=2)
+    message = fault("eval", "-w", tmp_path / "absent", code=4)
+    assert f"{tmp_path / 'absent'} holds no weights but is missing. Check the path." in message
+    message = fault("eval", "-w", trained_run.output, code=4)
+    assert "is a folder without model.safetensors" in message
+    assert "RUN/weights/best" in message
+
+
+def test_a_checkpoint_is_not_weights(fault, trained_run) -> None:
+    (checkpoint,) = (trained_run.output / "checkpoints").glob("*.pt")
+    message = fault("eval", "-w", checkpoint, code=4)
+    assert "not safetensors" in message
+    assert "checkpoints are for --resume" in message
+
+
+def test_w6_other_classes_on_the_command_line(fault, trained_run, tmp_path: Path) -> None:
+    words = ("eval", "-w", trained_run.weights, "-o", tmp_path / "out", "--set")
+    message = fault(*words, "data.classes=[card_high, zebra]", code=4)
+    assert "2  zebra      card_low  <- differs" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_w6_other_classes_in_the_data(fault, trained_run, tmp_path: Path) -> None:
+    data = shutil.copytree(trained_run.data, tmp_path / "data")
+    for file in (data / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<name>", "<name>my_"))
+    message = fault("eval", "-w", trained_run.weights, "--set", f"data.root={data}", code=3)
+    assert "not among the 8 known ones: 'my_" in message
+    assert str(data / "Annotations") in message
+
+
+def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
+    file = tmp_path / "detections.json"
+    words = ("eval", "-w", trained_run.weights, "--detections", file)
+    assert f"{file}: cannot be read" in fault(*words, code=3)
+    file.write_text("[]")
+    assert f"{file}: is not a file of detections" in fault(*words, code=3)
+
+
+def test_l3_no_such_device(fault, trained_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    message = fault("eval", "-w", trained_run.weights, "--device", "cuda:1", code=6)
+    assert message.startswith("device cuda:1: this machine has 1 CUDA devices")
