@@ -23,6 +23,7 @@ from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.anchors import AnchorGrid
 from rfcn.models.detector import Normalize, TwoStageDetector
 from rfcn.models.heads.rfcn import RFCNHead
+from rfcn.models.initialization import Initializer, gaussian, kaiming
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
 from rfcn.models.postprocess import PostProcess
 from rfcn.models.resnet import ResNet
@@ -44,11 +45,12 @@ def build_detector(
     """
     backbone = build_backbone(config.backbone, pretrained=pretrained)
     sampler, roi_loss = build_roi_loss(config)
+    hidden_init = {"gaussian": gaussian, "kaiming": kaiming}[config.hidden_init]
     return TwoStageDetector(
         normalize=Normalize(config.pixel_mean, config.pixel_std),
         backbone=backbone,
-        proposer=build_rpn(config.proposer, backbone),
-        roi_head=build_head(config.roi_head, backbone, classes=len(class_names)),
+        proposer=build_rpn(config.proposer, backbone, hidden_init),
+        roi_head=build_head(config.roi_head, backbone, hidden_init, classes=len(class_names)),
         sampler=sampler,
         roi_loss=roi_loss,
         postprocess=PostProcess(
@@ -110,7 +112,9 @@ def _check_untrained(config: schema.ResNetBackbone, untrained: Sequence[str]) ->
         )
 
 
-def build_rpn(config: schema.RPN, backbone: ResNet | TinyBackbone) -> RegionProposalNetwork:
+def build_rpn(
+    config: schema.RPN, backbone: ResNet | TinyBackbone, hidden_init: Initializer = gaussian
+) -> RegionProposalNetwork:
     """The region proposal network of a config, on the backbone's conv4."""
     anchors = AnchorGrid(
         base_size=config.anchors.base_size,
@@ -119,7 +123,7 @@ def build_rpn(config: schema.RPN, backbone: ResNet | TinyBackbone) -> RegionProp
         stride=backbone.stride,
     )
     return RegionProposalNetwork(
-        head=RPNHead(backbone.rpn_channels, config.channels, len(anchors)),
+        head=RPNHead(backbone.rpn_channels, config.channels, len(anchors), hidden_init=hidden_init),
         anchors=anchors,
         loss=AnchorLoss(
             positive_iou=config.positive_iou,
@@ -138,7 +142,13 @@ def build_rpn(config: schema.RPN, backbone: ResNet | TinyBackbone) -> RegionProp
     )
 
 
-def build_head(config: schema.RFCN, backbone: ResNet | TinyBackbone, *, classes: int) -> RFCNHead:
+def build_head(
+    config: schema.RFCN,
+    backbone: ResNet | TinyBackbone,
+    hidden_init: Initializer = gaussian,
+    *,
+    classes: int,
+) -> RFCNHead:
     """The RoI head of a config, on the backbone's conv5. classes: C, without background."""
     box_sets = {"agnostic": 1, "background_foreground": 2, "class_aware": classes + 1}
     return RFCNHead(
@@ -148,6 +158,7 @@ def build_head(config: schema.RFCN, backbone: ResNet | TinyBackbone, *, classes:
         reduction=config.reduction,
         box_sets=box_sets[config.box_sets],
         stride=backbone.stride,
+        hidden_init=hidden_init,
     )
 
 

@@ -101,6 +101,7 @@ SOURCES: dict[str, Source] = {
     "model.roi_loss.rois": _codes(128),
     "model.roi_loss.foreground_fraction": _codes(0.25),
     "model.roi_loss.background_iou": _codes(0.1),
+    "model.hidden_init": _codes("gaussian"),
     "model.box_std": _codes((0.1, 0.1, 0.2, 0.2)),
     "model.box_loss_weight": _all(1),
     "model.postprocess.score_threshold": Source(None, "none", 1e-3),

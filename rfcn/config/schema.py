@@ -198,6 +198,10 @@ class Model(Section):
     proposer: RPN = RPN()
     roi_head: RFCN = RFCN()
     roi_loss: RoILoss = OHEM()
+    hidden_init: Literal["gaussian", "kaiming"] = "gaussian"
+    """How the new hidden convolutions start (the RPN's 3x3, the head's 1x1): `gaussian` of deviation
+    0.01 (py-R-FCN), or `kaiming` (He et al., 2015), with which short schedules learn faster. The
+    layers that score are always gaussian."""
     box_std: Offsets = (0.1, 0.1, 0.2, 0.2)
     """The head's box targets are divided by these (py-R-FCN, Deformable-ConvNets)."""
     box_loss_weight: NonNegative = 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rfcn.boxes import clip, decode, encode
 from rfcn.models.anchors import AnchorGrid
-from rfcn.models.initialization import small_gaussian
+from rfcn.models.initialization import Initializer, gaussian
 from rfcn.models.losses import rpn_loss
 from rfcn.models.matching import match_anchors
 from rfcn.models.sampling import ANCHOR_STREAM, generator_for, sample_anchors
@@ -33,14 +33,27 @@ class RPNHead(nn.Module):
 
     The first A channels of the former are background, the last A object, as in the released
     weights.
+
+    Args:
+        in_channels: channels of conv4. channels: width of the 3x3 convolution. anchors: A, a cell.
+        hidden_init: how the 3x3 convolution starts.
     """
 
-    def __init__(self, in_channels: int, channels: int, anchors: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        anchors: int,
+        *,
+        hidden_init: Initializer = gaussian,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
         self.scores = nn.Conv2d(channels, 2 * anchors, 1)
         self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
-        small_gaussian(self.conv, self.scores, self.deltas)
+        hidden_init(self.conv)
+        gaussian(self.scores)
+        gaussian(self.deltas)
 
     def forward(self, features: Tensor) -> RPNOutputs:
         """features: [N, Cr, H, W] -> scores and offsets of all H * W * A anchors."""

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rfcn.models.initialization import small_gaussian
+from rfcn.models.initialization import Initializer, gaussian
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.structures import RoIOutputs
 
@@ -18,6 +18,7 @@ class RFCNHead(nn.Module):
         k: side of the grid of bins. reduction: width of the 1x1 convolution before the maps.
         box_sets: S: 1 (the paper), 2 (background and foreground, the released code) or C+1.
         stride: picture pixels a cell of the features.
+        hidden_init: how the 1x1 convolution before the maps starts.
     """
 
     inclusive_corners = True
@@ -32,6 +33,7 @@ class RFCNHead(nn.Module):
         reduction: int = 1024,
         box_sets: int = 2,
         stride: int = 16,
+        hidden_init: Initializer = gaussian,
     ) -> None:
         super().__init__()
         self.k = k
@@ -40,7 +42,9 @@ class RFCNHead(nn.Module):
         self.score_maps = nn.Conv2d(reduction, k * k * (classes + 1), 1)
         self.box_maps = nn.Conv2d(reduction, k * k * 4 * box_sets, 1)
         self.pool = PSRoIPool(k, 1 / stride)
-        small_gaussian(self.reduce, self.score_maps, self.box_maps)
+        hidden_init(self.reduce)
+        gaussian(self.score_maps)
+        gaussian(self.box_maps)
 
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
         """features: [N, Cf, H, W]; rois: [R, 5] -> raw scores [R, C+1] and offsets [R, S, 4]."""
