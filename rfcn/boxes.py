@@ -2,7 +2,7 @@
 
 A box is (x1, y1, x2, y2) in pixels, float32, 0-based and half-open: x2 and y2 are the first column
 and row that no longer belong to it, so width = x2 - x1, and the whole picture is (0, 0, W, H).
-Only `to_rois` ever leaves the convention, for operators whose published form takes inclusive corners.
+Only `to_rois` leaves the convention, for operators whose published form takes inclusive corners.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The data that flows along the spine: no behaviour, only named fields with shapes.
 
-Legend: N pictures, G ground-truth boxes of a picture, P proposals of a picture, R RoIs of the batch,
-C classes without background, S box sets, H x W picture or feature size in cells.
+Legend: N pictures, G ground-truth boxes of a picture, P proposals of a picture, R RoIs of the
+batch, C classes without background, S box sets, H x W picture or feature size in cells.
 
 Boxes are float32 (x1, y1, x2, y2), half-open, 0-based, in picture pixels (see `rfcn.boxes`).
 Label 0 is background everywhere; classes are 1..C.

@@ -76,9 +76,9 @@ def test_published_settings_arrive_where_they_work():
     assert (detector.roi_head.k, detector.roi_head.pool.spatial_scale) == (7, 1 / 16)
 
 
-def test_unusual_settings_arrive_where_they_work():
-    """Every value differs from its default and from every other."""
-    config = model(
+def unusual():
+    """A config whose every value differs from its default and from every other."""
+    return model(
         backbone=schema.TinyBackbone(type="tiny", width=8, stride=8, norm="batch"),
         proposer=schema.RPN(
             anchors=schema.Anchors(base_size=8, scales=(1, 2), ratios=(1,)),
@@ -97,7 +97,10 @@ def test_unusual_settings_arrive_where_they_work():
         pixel_mean=(1.0, 2.0, 3.0),
         pixel_std=(4.0, 5.0, 6.0),
     )  # fmt: skip
-    detector = build_detector(config, ["a", "b"])
+
+
+def test_unusual_settings_arrive_where_they_work():
+    detector = build_detector(unusual(), ["a", "b"])
     rpn = detector.proposer
     assert rpn.anchors.base.tolist() == [[0, 0, 8, 8], [-4, -4, 12, 12]]
     assert rpn.anchors.stride == 8

@@ -199,9 +199,9 @@ class Model(Section):
     roi_head: RFCN = RFCN()
     roi_loss: RoILoss = OHEM()
     hidden_init: Literal["gaussian", "kaiming"] = "gaussian"
-    """How the new hidden convolutions start (the RPN's 3x3, the head's 1x1): `gaussian` of deviation
-    0.01 (py-R-FCN), or `kaiming` (He et al., 2015), with which short schedules learn faster. The
-    layers that score are always gaussian."""
+    """How the new hidden convolutions start (the RPN's 3x3, the head's 1x1): `gaussian` of
+    deviation 0.01 (py-R-FCN), or `kaiming` (He et al., 2015), with which short schedules learn
+    faster. The layers that score are always gaussian."""
     box_std: Offsets = (0.1, 0.1, 0.2, 0.2)
     """The head's box targets are divided by these (py-R-FCN, Deformable-ConvNets)."""
     box_loss_weight: NonNegative = 1
@@ -314,8 +314,8 @@ class Eval(Section):
     iou_thresholds: Annotated[tuple[Overlap, ...], Field(min_length=1)] = (0.5, 0.7)
     """Overlaps from which a detection counts."""
     devkit: bool = False
-    """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the 11-point
-    figures agree with them to the last digit."""
+    """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
+    11-point figures agree with them to the last digit."""
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only."""
     floor: Fraction | None = None
