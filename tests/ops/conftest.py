@@ -25,7 +25,7 @@ def compiled():
         pytest.skip(f"operators not compiled: {COMPILED.reasons['cpu']}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_rois():
     """make_rois(count, pictures, height, width, seed): RoIs inside, crossing, touching, outside."""
 

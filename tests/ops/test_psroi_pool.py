@@ -1,5 +1,7 @@
 """psroi_pool: both backends against the definition, by hand, and in every layout and dtype."""
 
+import functools
+
 import pytest
 import torch
 
@@ -7,13 +9,13 @@ from rfcn.ops import reference
 from rfcn.ops.psroi_pool import PSRoIPool, psroi_pool
 
 SCALE = 1 / 16
-# k, classes, map height and width, RoIs a dtype. 5,000 in float32 and 5,000 in float64.
+# k, classes, map height and width, RoIs: 10,000 in each dtype.
 CASES = [
-    (1, 19, 9, 14, 1200),
-    (2, 5, 1, 1, 600),
-    (3, 4, 7, 5, 1600),
-    (5, 2, 12, 3, 800),
-    (7, 3, 13, 18, 800),
+    (1, 19, 9, 14, 2400),
+    (2, 5, 1, 1, 1200),
+    (3, 4, 7, 5, 3200),
+    (5, 2, 12, 3, 1600),
+    (7, 3, 13, 18, 1600),
 ]
 
 
@@ -23,15 +25,28 @@ def by_bin(features, k):
     return maps.permute(0, 4, 5, 2, 3, 1).contiguous().permute(0, 5, 3, 4, 1, 2)
 
 
+@pytest.fixture(scope="module")
+def defined(make_rois):
+    """Maps, RoIs and what the definition makes of them, computed once for both backends."""
+
+    @functools.cache
+    def make(case, dtype):
+        k, classes, height, width, count = case
+        torch.manual_seed(k)
+        features = torch.randn(2, classes * k * k, height, width, dtype=dtype)
+        rois = make_rois(count, 2, height * 16, width * 16, seed=k, dtype=dtype)
+        return features, rois, reference.psroi_pool(features, rois, k, SCALE)
+
+    return make
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("k", "classes", "height", "width", "count"), CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_10000_random_rois_match_the_definition(
-    backend, make_rois, k, classes, height, width, count, dtype, tolerance
+    backend, defined, case, dtype, tolerance
 ):  # O1, O2, O3, O4, O11
-    features = torch.randn(2, classes * k * k, height, width, dtype=dtype)
-    rois = make_rois(count, 2, height * 16, width * 16, seed=k, dtype=dtype)
-    expected = reference.psroi_pool(features, rois, k, SCALE)
-    pooled = psroi_pool(features, rois, k, SCALE)
+    features, rois, expected = defined(case, dtype)
+    pooled = psroi_pool(features, rois, case[0], SCALE)
     assert pooled.dtype == dtype
     assert (pooled.double() - expected).abs().max() <= tolerance
     empty = (expected == 0).flatten(1).all(dim=1)
