@@ -9,6 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from rfcn.models.normalization import FrozenBatchNorm, group_norm
 from rfcn.structures import Features
@@ -53,6 +54,7 @@ class ResNet(nn.Module):
         self.rpn_channels = _out_channels(self.layer3)
         self.roi_channels = _out_channels(self.layer4)
         _keep_resolution(self.layer4)
+        _calm_residuals(network)
         if conv5_norm != "frozen":
             _replace_norms(self.layer4, conv5_norm)
         for names in STAGES[:frozen_stages]:
@@ -81,6 +83,18 @@ def _keep_resolution(conv5: nn.Module) -> None:
             module.stride = (1, 1)
             if module.kernel_size == (3, 3):
                 module.dilation = module.padding = (2, 2)
+
+
+def _calm_residuals(network: nn.Module) -> None:
+    """Let n random branches add up to the size of one: a factor 1 / sqrt(n) on each.
+
+    Frozen norms normalise nothing before weights are loaded, and each block would double what
+    passes through it. Pretrained weights replace the factor.
+    """
+    blocks = [m for m in network.modules() if isinstance(m, BasicBlock | Bottleneck)]
+    for block in blocks:
+        last = block.bn3 if isinstance(block, Bottleneck) else block.bn2
+        nn.init.constant_(last.weight, len(blocks) ** -0.5)
 
 
 def _replace_norms(stage: nn.Module, kind: Literal["group", "batch"]) -> None:
