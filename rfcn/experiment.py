@@ -73,10 +73,8 @@ def run_experiment(
         overwrite=overwrite,
     )
     with only_run_in(output):
-        experiment = Experiment(config, output, device, train_set, val_set)
-        if resume:
-            experiment.take_up(newest_good(output / "checkpoints", print))
-        return experiment.run()
+        state = newest_good(output / "checkpoints", print) if resume else None
+        return Experiment(config, output, device, train_set, val_set, state).run()
 
 
 def _ops_backend(device: torch.device) -> str:
@@ -94,7 +92,9 @@ class Experiment:
         device: torch.device,
         train_set: VOCDataset,
         val_set: VOCDataset,
+        state: dict[str, Any] | None = None,
     ) -> None:
+        """state: the checkpoint to go on from, which also holds what the backbone starts with."""
         self.config = config
         self.output = output
         self.device = device
@@ -106,7 +106,9 @@ class Experiment:
             config.train.batch_size,
         )
         torch.manual_seed(config.runtime.seed)
-        self.model = build_detector(config.model, train_set.class_names).to(device)
+        self.model = build_detector(
+            config.model, train_set.class_names, pretrained=state is None
+        ).to(device)
         # what the convolutions of CPUs and GPUs alike are fastest with
         self.model.to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(config.train, self.model)
@@ -115,11 +117,11 @@ class Experiment:
         self.best: float | None = None
         self.remarks: list[str] = []
         self.result: VOCResult | None = None
+        if state is not None:
+            self._take_up(state)
 
-    def take_up(self, state: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint, if there is one."""
-        if state is None:
-            return
+    def _take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
         check_classes(self.train_set.class_names, state["extra"]["classes"])
         self.remarks = check_same_config(
             state["extra"]["config"], self.config.model_dump(mode="json")
