@@ -23,6 +23,8 @@ PARTS = (
     "LICENSE",
     "README.md",
 )
+# Who runs the tests may demand compiled operators; a build without a compiler must not hear of it.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "RFCN_REQUIRE_OPS"}
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 POOL = (
     "import sys, torch, rfcn; from rfcn.ops import library; "
@@ -52,7 +54,7 @@ def build(tree, out, kind, **environment):
         cwd=tree,
         capture_output=True,
         text=True,
-        env={**os.environ, "NVCC": "/nowhere/nvcc", **environment},
+        env={**ENVIRONMENT, "NVCC": "/nowhere/nvcc", **environment},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return out / done.stdout.splitlines()[-1].removeprefix("made "), done.stdout
