@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rfcn.datasets.shapes import make_shapes
+
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "rfcn",
@@ -155,18 +157,30 @@ def test_wheel_runs_outside_the_tree_with_compiled_operators(wheel, tmp_path):
     assert say(python, code, tmp_path).stdout.strip() == "rfcn.cli.main:main"
 
 
+COMMAND = "import sys; from rfcn.cli.main import main; sys.exit(main({}))"
+SMALL = [
+    *("model.backbone.width=8", "model.proposer.channels=8", "model.roi_head.reduction=8"),
+    *("data.train_short_sides=[64]", "data.test_short_side=64", "data.workers=0"),
+    *("train.iterations=2", "train.lr_steps=[]", "train.warmup_iterations=1"),
+    *("train.batch_size=1", "train.schedule_batch_size=1", "runtime.device=cpu"),
+    *("runtime.tensorboard=false", "runtime.pictures=0", "eval.floor=0", "data.val=train"),
+]
+
+
 def test_command_line_of_the_wheel(wheel, tmp_path):
-    if not (ROOT / "rfcn" / "cli" / "main.py").exists():
-        pytest.skip("rfcn/cli/main.py is not there")
     python, _ = installed(wheel[0], tmp_path)
-    done = say(
-        python,
-        "import sys; from rfcn.cli.main import main; sys.argv[0] = 'rfcn'; "
-        "sys.exit(main(['--help']))",
-        tmp_path,
-    )
+    done = say(python, COMMAND.format(["--help"]), tmp_path)
     assert "usage: rfcn" in done.stdout
     assert "train" in done.stdout
+
+
+def test_the_wheel_trains_from_a_shipped_config(wheel, tmp_path):
+    python, _ = installed(wheel[0], tmp_path)
+    make_shapes(tmp_path / "data" / "shapes", train=2, val=1)
+    words = ["train", "-c", "demo.yaml", "-o", "run", "--set", *SMALL]
+    done = say(python, COMMAND.format(words), tmp_path)
+    assert "step 2/2" in done.stdout
+    assert (tmp_path / "run" / "weights" / "last" / "model.safetensors").is_file()
 
 
 def test_without_a_compiler_the_install_works_and_says_so_once(plain_wheel, tmp_path):
