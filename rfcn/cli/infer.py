@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfcn.cli.options import add_device_option, add_output_option, count_or_zero, fraction
-from rfcn.errors import ConfigError
+from rfcn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 WRITTEN = "detections.json"
 """What a run of this command leaves in its folder besides pictures."""
+SHOWN_FAULTS = 3
+"""Pictures that cannot be read are counted; so many are explained."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect on every picture; what was done stays, also when stopped on the way."""
+    """Detect on every readable picture; what was done stays, also when stopped on the way."""
     from rfcn.build import find_device
     from rfcn.engine.atomic import make_folder
     from rfcn.inference.detector import Detector
@@ -56,15 +58,26 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector.from_pretrained(args.weights, device=find_device(args.device or "auto"))
     make_folder(output)
     records: list[dict[str, Any]] = []
+    faults: list[DataError] = []
     write_json(output / WRITTEN, records)
     try:
         for picture, copy in zip(pictures, name_outputs(pictures, output), strict=True):
-            records.append(_one(detector, picture, copy, args))
+            try:
+                records.append(_one(detector, picture, copy, args))
+            except DataError as fault:
+                faults.append(fault)
+                print(f"{picture}: not read", flush=True)
+                continue
             found = records[-1]["detections"]
             print(f"{picture}: {_summary([one['label'] for one in found])}", flush=True)
     finally:
         write_json(output / WRITTEN, records)
     print(f"{len(records)} pictures and detections.json are in {output}")
+    if faults:
+        raise DataError(
+            f"{len(faults)} of {len(pictures)} pictures could not be read: "
+            + " ".join(str(fault) for fault in faults[:SHOWN_FAULTS])
+        )
     return 0
 
 

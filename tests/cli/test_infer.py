@@ -128,18 +128,20 @@ def test_l8_its_own_copies_as_input_stay_as_they_are(infer, trained_run, tmp_pat
     assert (seen / f"{copy.stem}_2.jpg").exists()
 
 
-def test_a_broken_picture_keeps_what_was_done(fault, trained_run, tmp_path: Path) -> None:
+def test_a_broken_picture_does_not_keep_the_others_back(fault, trained_run, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     content = trained_run.pictures[0].read_bytes()
     (photos / "a.jpg").write_bytes(content)
     (photos / "b.jpg").write_bytes(content[:-2000])
+    (photos / "c.jpg").write_bytes(content)
     output = tmp_path / "seen"
     message = fault("infer", "-w", trained_run.weights, "-i", photos, "-o", output, code=3)
+    assert "1 of 3 pictures could not be read" in message
     assert f"{photos / 'b.jpg'}: the picture is damaged" in message
     assert "Copy it anew" in message
     records = json.loads((output / "detections.json").read_text())
-    assert [one["file"] for one in records] == [str(photos / "a.jpg")]
+    assert [Path(one["file"]).name for one in records] == ["a.jpg", "c.jpg"]
 
 
 # ------------------------------------------------------------------------------------------ faults
