@@ -1,5 +1,7 @@
 """Both backends of every operator, and RoIs that sit on every border there is."""
 
+import os
+
 import pytest
 import torch
 
@@ -8,21 +10,27 @@ from rfcn.ops import library
 COMPILED = library.LIBRARY
 
 
+def need_compiled():
+    """Skips where the operators are not compiled; fails where RFCN_REQUIRE_OPS demands them."""
+    if not library.declared("psroi_pool"):
+        end = pytest.fail if os.environ.get("RFCN_REQUIRE_OPS") == "1" else pytest.skip
+        end(f"operators not compiled: {COMPILED.reasons['cpu']}")
+
+
 @pytest.fixture(params=["compiled", "torch"])
 def backend(request, monkeypatch):
     """Runs the test once with the compiled operators and once with plain PyTorch."""
     if request.param == "torch":
         monkeypatch.setattr(library, "LIBRARY", library.load("torch", library.Path(".")))
-    elif not library.declared("psroi_pool"):
-        pytest.skip(f"operators not compiled: {COMPILED.reasons['cpu']}")
+    else:
+        need_compiled()
     return request.param
 
 
 @pytest.fixture
 def compiled():
-    """Skips where the operators are not compiled."""
-    if not library.declared("psroi_pool"):
-        pytest.skip(f"operators not compiled: {COMPILED.reasons['cpu']}")
+    """The test is about the compiled operators."""
+    need_compiled()
 
 
 @pytest.fixture(scope="session")
