@@ -8,6 +8,7 @@ PyTorch. The last line printed says what was built, or why not. Environment:
     TORCH_CUDA_ARCH_LIST   e.g. "8.0;9.0" (default: this machine's GPU, else a wide list)
 """
 
+import hashlib
 import os
 import platform
 import re
@@ -15,6 +16,8 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 from setuptools import Extension, find_namespace_packages, setup
@@ -62,6 +65,15 @@ def torch_paths() -> tuple[list[str], Path]:
         raise BuildError(f"torch cannot be imported ({error})") from error
     folder = Path(torch.__file__).parent
     return [f"-I{folder / 'include'}"], folder / "lib"
+
+
+def fingerprint(command: Sequence[str], reads: Path) -> str:
+    """One line for a compilation: its command, this torch, and the files of ours that it reads."""
+    names = reads.read_text().replace("\\\n", " ").split()[1:]
+    own = [Path(name) for name in names if Path(name).exists()]
+    own = [path for path in own if path.resolve().is_relative_to(ROOT / "csrc")]
+    parts = [" ".join(command), version("torch"), *(path.read_text() for path in own)]
+    return hashlib.sha256("\0".join([*parts, *map(str, own)]).encode()).hexdigest()
 
 
 def nvcc() -> str:
@@ -121,15 +133,26 @@ class BuildOps(build_ext):
         target.unlink(missing_ok=True)
         on_cuda = extension.name.endswith("_cuda")
         compile_one, link = self.cuda_commands() if on_cuda else self.host_commands()
-        objects = []
-        for source in extension.sources:
-            made = Path(self.build_temp, source).with_suffix(".o").absolute()
-            made.parent.mkdir(parents=True, exist_ok=True)
-            run([*compile_one, *includes, "-c", source, "-o", str(made)])
-            objects.append(str(made))
+        command = [*compile_one, *includes]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda one: self.compile(command, one), extension.sources))
         names = ["-ltorch_cuda"] if on_cuda else []
         names = [*names, "-ltorch_cpu", "-lc10"]
         run([*link, "-shared", *objects, "-o", str(target), f"-L{libraries}", *names])
+
+    def compile(self, command: list[str], source: str) -> str:
+        """The object of one source, made anew only if the command or a file read has changed."""
+        made = ROOT / "build" / "ops" / f"{Path(source).name}.o"
+        reads, print_of = made.with_suffix(".d"), made.with_suffix(".print")
+        if made.exists() and print_of.read_text() == fingerprint(command, reads):
+            return str(made)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.unlink(missing_ok=True)
+        unfinished = made.with_suffix(".part")
+        run([*command, "-MMD", "-MF", str(reads), "-c", source, "-o", str(unfinished)])
+        print_of.write_text(fingerprint(command, reads))
+        unfinished.replace(made)
+        return str(made)
 
     def host_commands(self) -> tuple[list[str], list[str]]:
         """How to compile one C++ file, and how to link."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 import rfcn.ops.library as library
-import rfcn.ops.plain as plain
+import rfcn.ops.plain.nms as plain
 from rfcn.ops.checks import check_device, check_rows
 
 SCORE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import rfcn.ops.library as library
-import rfcn.ops.plain as plain
+import rfcn.ops.plain.psroi_pool as plain
 from rfcn.ops.checks import DEBUG, check_dtype, check_rois, check_rows
 
 MAP_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rfcn.ops import reference
 from rfcn.ops.nms import nms
+from rfcn.ops.reference import nms as reference
 
 
 def random_boxes(count, seed=0, dtype=torch.float32, spread=60.0):

@@ -5,8 +5,8 @@ import functools
 import pytest
 import torch
 
-from rfcn.ops import reference
 from rfcn.ops.psroi_pool import PSRoIPool, psroi_pool
+from rfcn.ops.reference import psroi_pool as reference
 
 SCALE = 1 / 16
 # k, classes, map height and width, RoIs: 10,000 in each dtype.

@@ -1,24 +1,15 @@
-"""The functions that a CUDA thread runs, compiled for the host and held against the definition.
-
-csrc/psroi_pool.h, geometry.h and nms.h know nothing of torch. A small program walks over the
-elements as the kernels in csrc/cuda/ do, so their arithmetic is tested where there is no GPU.
-"""
+"""What a CUDA thread of psroi_pool runs, compiled for the host and held against the definition."""
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
+from host_program import compile_host_program, pointer
 
-from rfcn.ops import reference
+from rfcn.ops.reference import psroi_pool as reference
 
-CSRC = Path(__file__).parents[2] / "csrc"
-COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 SOURCE = """
 #include <vector>
-#include "nms.h"
 #include "psroi_pool.h"
 using namespace rfcn;
 
@@ -58,41 +49,12 @@ extern "C" void pool_backward(const double* gradient, const int64_t* sizes, cons
               result[n++] = gradient_of_cell(gradient + c * bins + i * k + j, maps.classes * bins,
                                              rois, count, tables.data(), k, p, i, j, y, x);
 }
-
-extern "C" void pairs(const float* boxes, int64_t count, float threshold, bool* found) {
-  for (int64_t a = 0; a < count; ++a)
-    for (int64_t b = 0; b < count; ++b)
-      found[a * count + b] = suppresses(box_of(boxes + 4 * a), box_of(boxes + 4 * b), threshold);
-}
 """
-
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("host")
-    (folder / "host.cpp").write_text(SOURCE)
-    command = [
-        COMPILER,
-        "-std=c++20",
-        "-O2",
-        "-Wall",
-        "-Werror",
-        "-ffp-contract=off",
-        "-fPIC",
-        "-shared",
-        f"-I{CSRC}",
-        str(folder / "host.cpp"),
-        "-o",
-        str(folder / "host.so"),
-    ]
-    subprocess.run(command, check=True)
-    return ctypes.CDLL(str(folder / "host.so"))
-
-
-def pointer(tensor):
-    return ctypes.c_void_p(tensor.data_ptr())
+    return compile_host_program(SOURCE, tmp_path_factory.mktemp("host"))
 
 
 @pytest.mark.parametrize(("k", "height", "width"), [(1, 4, 5), (3, 1, 1), (3, 9, 7), (7, 10, 12)])
@@ -140,14 +102,3 @@ def test_bad_rows_give_zeros(host):  # what a GPU does where the CPU raises
     )
     assert not found[1].any()
     assert found[0].sum() == 4
-
-
-def test_one_pair_of_boxes(host):
-    g = torch.Generator().manual_seed(0)
-    corners = torch.randint(0, 8, (60, 2), generator=g)
-    boxes = torch.cat([corners, corners + torch.randint(0, 8, (60, 2), generator=g)], 1).float()
-    found = torch.zeros(60, 60, dtype=torch.bool)
-    host.pairs(pointer(boxes), ctypes.c_int64(60), ctypes.c_float(0.5), pointer(found))
-    expected = [[bool(reference._iou(a, b) > 0.5) for b in boxes.numpy()] for a in boxes.numpy()]
-    assert found.tolist() == expected
-    assert found.any()

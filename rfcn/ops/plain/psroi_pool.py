@@ -1,8 +1,8 @@
-"""The operators again in plain PyTorch: exact, for any device, differentiable, without a compiler.
+"""psroi_pool in plain PyTorch: exact, for any device, differentiable, without a compiler.
 
-`psroi_pool` takes the sum over a rectangle from four corners of an integral image. Prefix sums are
-kept in float64, and values that are not finite are kept out of them and counted beside, so that one
-NaN reaches only the bins that contain it.
+The sum over a rectangle comes from four corners of an integral image. Prefix sums are kept in
+float64, and values that are not finite are kept out of them and counted beside, so that one NaN
+reaches only the bins that contain it.
 """
 
 import torch
@@ -102,31 +102,3 @@ def _corners(integral: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -
     top, bottom = rows.unbind(-1)
     left, right = columns.unbind(-1)
     return corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
-
-
-def nms(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> Tensor:
-    """boxes: [B, 4], best first -> [B] bool, which are kept; see `rfcn.ops.nms`."""
-    count = len(boxes)
-    alive = torch.ones(count, dtype=torch.bool, device=boxes.device)
-    keep = torch.zeros_like(alive)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    at = 0
-    for _ in range(limit):
-        left = alive[at:].nonzero()
-        if len(left) == 0:
-            break
-        at += int(left[0])
-        keep[at] = True
-        rest = boxes[at + 1 :]
-        sides = torch.minimum(rest[:, 2:], boxes[at, 2:]) - torch.maximum(
-            rest[:, :2], boxes[at, :2]
-        )
-        common = sides.clamp(min=0).prod(dim=1)
-        hit = common / (area[at] + area[at + 1 :] - common) > threshold
-        if groups is not None:
-            hit &= groups[at + 1 :] == groups[at]
-        alive[at + 1 :] &= ~hit
-        at += 1
-        if at >= count:
-            break
-    return keep

@@ -1,9 +1,10 @@
-"""The parts of the plain PyTorch forms; the whole of them runs in the tests of the operators."""
+"""The parts of the plain PyTorch form; the whole of it runs in the tests of the operator."""
 
 import pytest
 import torch
 
-from rfcn.ops import plain, reference
+from rfcn.ops.plain import psroi_pool as plain
+from rfcn.ops.reference import psroi_pool as reference
 
 ROIS = torch.tensor([[0.0, 0, 0, 50, 50], [1.0, 5, 5, 20, 70]])
 
@@ -49,11 +50,3 @@ def test_many_rois_stay_within_memory(monkeypatch, make_rois):  # O19: it works 
     assert torch.equal(plain.psroi_pool(features, rois, 1 / 16), expected)
     assert len(seen) > 5
     assert max(one.numel() for one in seen) <= 1000
-
-
-def test_nms_gives_a_mask_in_the_given_order():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
-    assert plain.nms(boxes, None, 0.5, 3).tolist() == [True, False, True]
-    assert plain.nms(boxes, torch.tensor([0, 1, 0]), 0.5, 3).tolist() == [True, True, True]
-    assert plain.nms(boxes, None, 0.5, 1).tolist() == [True, False, False]
-    assert plain.nms(boxes[:0], None, 0.5, 0).tolist() == []

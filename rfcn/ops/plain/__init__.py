@@ -1,0 +1,1 @@
+"""The operators in plain PyTorch: what runs without a compiler, and what exports."""
