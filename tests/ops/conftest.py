@@ -10,6 +10,21 @@ from rfcn.ops import library
 COMPILED = library.LIBRARY
 
 
+def pytest_generate_tests(metafunc):
+    """The contract's questions, once for each variant and each case that a subclass names."""
+    contract = metafunc.cls
+    if "variant" in metafunc.fixturenames:
+        metafunc.parametrize("variant", contract.variants.values(), ids=contract.variants.keys())
+    if "any_variant" in metafunc.fixturenames:
+        first = next(iter(contract.variants.values()))
+        metafunc.parametrize("any_variant", [first], ids=["any"])
+    if "case" in metafunc.fixturenames and hasattr(contract, "cases"):
+        names = [
+            "-".join(map(str, [*v.arguments.values(), *sizes])) for v, *sizes in contract.cases
+        ]
+        metafunc.parametrize("case", contract.cases, ids=names)
+
+
 def need_compiled():
     """Skips where the operators are not compiled; fails where RFCN_REQUIRE_OPS demands them."""
     if not library.declared("psroi_pool"):
