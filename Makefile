@@ -27,7 +27,7 @@ help:
 	@echo 'make test    every test, with the reason of each skip'
 	@echo 'make check   lint, format, types'
 	@echo 'make demo    draw a data set, train, evaluate and show: minutes on a CPU'
-	@echo 'make bench   time the operators'
+	@echo 'make bench   time the operators; tables in benchmarks/results/'
 	@echo 'make clean   remove what was built; keeps $(VENV), data and runs'
 
 setup: $(INSTALLED)
@@ -62,6 +62,7 @@ demo: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+	@$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(INSTALLED)

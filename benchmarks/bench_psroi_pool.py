@@ -1,34 +1,11 @@
-"""psroi_pool against torchvision's ps_roi_pool, on maps of a 600 x 1000 picture at stride 16."""
+"""psroi_pool against torchvision's ps_roi_pool."""
 
 import torch
 import torchvision
 from common import interleave, report
-from torch import Tensor
+from loads import HEIGHT, LOADS, SCALE, WIDTH, K, memory_orders, random_rois
 
 from rfcn.ops.psroi_pool import psroi_pool
-
-K, HEIGHT, WIDTH, SCALE = 7, 38, 63, 1 / 16
-LOADS = [(21, 300), (21, 2000), (8, 300), (81, 300), (81, 2000)]  # classes with background, RoIs
-
-
-def random_rois(count: int) -> Tensor:
-    """Boxes of 20 to 400 pixels, spread over the picture."""
-    g = torch.Generator().manual_seed(0)
-    centres = torch.rand(count, 2, generator=g) * torch.tensor([1000.0, 600.0])
-    sides = torch.exp(3 + 3 * torch.rand(count, 2, generator=g))
-    corners = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
-    limit = torch.tensor([999.0, 599.0, 999.0, 599.0])
-    return torch.cat([torch.zeros(count, 1), corners.clamp(min=0).minimum(limit)], dim=1)
-
-
-def memory_orders(maps: Tensor) -> dict[str, Tensor]:
-    """The same maps as planes, channels-last, and channels-last with the channels bin by bin."""
-    by_bin = maps.unflatten(1, (-1, K, K)).permute(0, 4, 5, 2, 3, 1).contiguous()
-    return {
-        "planes": maps,
-        "channels-last": maps.contiguous(memory_format=torch.channels_last),
-        "by bin": by_bin.permute(0, 5, 3, 4, 1, 2),
-    }
 
 
 def bench(classes: int, count: int) -> list[dict[str, object]]:
@@ -50,10 +27,20 @@ def bench(classes: int, count: int) -> list[dict[str, object]]:
         backward[name] = lambda vote=vote, leaf=leaf, gradient=gradient: torch.autograd.grad(
             vote, leaf, gradient, retain_graph=True
         )
-    parts = {"bins": forward, "voted": voted, "backward of voted": backward}
+    bins = torch.empty(count, classes, K, K)
+    parts = {
+        "bins": (forward, [maps, bins]),
+        "voted": (voted, [maps, vote]),
+        "backward of voted": (backward, [vote, maps]),
+    }
     return [
-        {"channels": classes * K * K, "rois": count, "part": part, "ms": interleave(candidates)}
-        for part, candidates in parts.items()
+        {
+            "channels": classes * K * K,
+            "rois": count,
+            "part": part,
+            "ms": interleave(candidates, touches=touches),
+        }
+        for part, (candidates, touches) in parts.items()
     ]
 
 

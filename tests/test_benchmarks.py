@@ -1,0 +1,73 @@
+"""The benchmark method: what is timed, and tables that cannot drift from the figures."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def method(monkeypatch):
+    """benchmarks/common.py and tables.py, found as the scripts beside them find them."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import common
+    import tables
+
+    yield common, tables
+    for name in ("common", "tables"):
+        sys.modules.pop(name)
+
+
+def times(ms):
+    return {f"{clock}_{kind}_ms": ms for clock in ("wall", "cpu") for kind in ("median", "min")}
+
+
+def test_the_page_is_drawn_from_the_json_files(method):
+    _, tables = method
+    written = (tables.RESULTS / "README.md").read_text()
+    assert written == tables.page(tables.RESULTS), "run: python benchmarks/tables.py"
+
+
+def test_candidates_take_turns_and_the_floor_with_them(method):
+    common, _ = method
+    turns = []
+    candidates = {name: lambda name=name: turns.append(name) for name in "ab"}
+    found = common.interleave(candidates, 2, touches=[torch.zeros(1000)])
+    assert turns == list("ababab")  # the first pair is the warm-up
+    assert list(found) == ["a", "b", "floor"]
+    assert set(found["floor"]) == set(times(0))
+
+
+def test_the_floor_moves_each_byte_once(method):
+    common, _ = method
+    maps, output = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(5, dtype=torch.float16)
+    assert common.bytes_of([maps, output]) == 58
+    assert common.copy_of([maps, output])().numel() == 29
+    assert common.floor_ms(maps, output) >= 0
+
+
+def test_a_report_keeps_its_circumstances(method, tmp_path, monkeypatch, capsys):
+    common, tables = method
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(common, "copy_gb_s", lambda: 9.5)
+    row = {"rois": 300, "ms": {"rfcn": times(2.0), "torchvision": times(9.0), "floor": times(1.0)}}
+    common.report("op", [row, {"rois": 7, "ms": {"rfcn": times(150.4)}}])
+    table = "\n".join(
+        [
+            "| rois | rfcn | torchvision | floor |",
+            "| --- | ---: | ---: | ---: |",
+            "| 300 | 2 · 4.5× · 50 % | 9 · 11 % | 1 |",
+            "| 7 | 150 |  |  |",
+        ]
+    )
+    assert capsys.readouterr().out.strip() == table
+    machine = json.loads((tmp_path / "op.json").read_text())["machine"]
+    assert {"cpu", "threads", "load_average", "torch", "torchvision", "rfcn"} <= set(machine)
+    page = tables.page(tmp_path)
+    assert "## op\n" in page
+    assert table in page
+    assert "copy 9.5 GB/s" in page
