@@ -22,7 +22,8 @@ from rfcn.engine.rng import capture_rng, restore_rng
 from rfcn.errors import NumericalError, WeightsError
 
 KIND = "rfcn-train"
-FORMAT = 1
+FORMAT = 2
+"""2: the rows of the head's maps lie bin by bin; in 1 they lay class by class."""
 NAME = re.compile(r"step_(\d+)\.pt")
 
 
@@ -185,6 +186,12 @@ def _check_contents(path: Path, state: Any) -> None:
         raise WeightsError(
             f"{path} is a PyTorch file of another program (it holds: {keys}), not a checkpoint "
             "of a training run here."
+        )
+    if state["format"] == 1:
+        raise WeightsError(
+            f"{path} has checkpoint format 1, in which the rows of the head's maps lie in another "
+            f"order; this version reads {FORMAT}. Finish the run with the version that began it, "
+            "or begin it anew."
         )
     if state["format"] > FORMAT:
         raise WeightsError(

@@ -1,7 +1,7 @@
 """The deployable weights: a folder with `model.safetensors` and the same facts in `config.json`.
 
 The header of `model.safetensors` carries one JSON text under the key `rfcn`:
-`{"format": 1, "classes": [...], "config": {...}, "metrics": {...}}`. The file is complete without
+`{"format": 2, "classes": [...], "config": {...}, "metrics": {...}}`. The file is complete without
 its neighbour; `config.json` is for people.
 """
 
@@ -21,7 +21,8 @@ from rfcn.engine.filekind import kind_of, remedy_for
 from rfcn.engine.finite import first_non_finite
 from rfcn.errors import NumericalError, WeightsError
 
-FORMAT = 1
+FORMAT = 2
+"""2: the rows of the head's maps lie bin by bin; in 1 they lay class by class."""
 FILE = "model.safetensors"
 
 
@@ -153,6 +154,11 @@ def _parse_facts(path: Path, facts: Mapping[str, str]) -> dict[str, Any]:
             f"{path} is a safetensors file of another program: its header has no readable `rfcn` "
             "entry with the classes and the config. Only weights saved here can be loaded."
         ) from error
+    if version == 1:
+        raise WeightsError(
+            f"{path} has weights format 1, in which the rows of the head's maps lie in another "
+            f"order; this version reads {FORMAT}. CHANGELOG.md says how to convert them."
+        )
     if not isinstance(version, int) or version > FORMAT:
         raise WeightsError(
             f"{path} has weights format {version}; this version reads up to {FORMAT}. Update rfcn."

@@ -191,7 +191,13 @@ def test_w9_not_finite_weights_are_named(tmp_path):
 
 def test_w11_a_newer_format_names_both_versions(tmp_path):
     torch.save(state() | {"format": 9}, tmp_path / "a.pt")
-    with pytest.raises(WeightsError, match=r"format 9.*up to 1"):
+    with pytest.raises(WeightsError, match=r"format 9.*up to 2"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_run_whose_rows_lie_in_the_earlier_order_is_refused(tmp_path):
+    torch.save(state() | {"format": 1}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match=r"format 1, in which the rows.*reads 2.*begin it anew"):
         load_checkpoint(tmp_path / "a.pt")
 
 

@@ -28,7 +28,7 @@ def test_what_goes_in_comes_out_of_the_folder_and_of_the_file(tmp_path):
     file = save_weights(tmp_path, state, METADATA)
     for path in (tmp_path, file):
         loaded, metadata = load_weights(path)
-        assert metadata == {"format": 1, **METADATA}
+        assert metadata == {"format": 2, **METADATA}
         assert loaded.keys() == state.keys()
         assert all(torch.equal(loaded[name], state[name]) for name in state)
         assert all(loaded[name].dtype == state[name].dtype for name in state)
@@ -104,23 +104,30 @@ def test_w5_safetensors_of_another_program(tmp_path, facts):
 
 
 def test_w9_not_finite_weights_are_named(tmp_path):
-    facts = {"rfcn": json.dumps({"format": 1, **METADATA})}
+    facts = {"rfcn": json.dumps({"format": 2, **METADATA})}
     state = {"head.bias": torch.tensor([float("inf")])}
     save_file(state, tmp_path / "model.safetensors", metadata=facts)
     with pytest.raises(WeightsError, match=r"head\.bias"):
         load_weights(tmp_path)
 
 
-@pytest.mark.parametrize("version", [2, "1"])
+@pytest.mark.parametrize("version", [3, "1"])
 def test_w11_a_newer_format_names_both_versions(tmp_path, version):
     facts = {"rfcn": json.dumps({**METADATA, "format": version})}
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=facts)
-    with pytest.raises(WeightsError, match=rf"format {version}.*up to 1"):
+    with pytest.raises(WeightsError, match=rf"format {version}.*up to 2"):
+        load_weights(tmp_path)
+
+
+def test_weights_whose_rows_lie_in_the_earlier_order_are_refused(tmp_path):
+    facts = {"rfcn": json.dumps({**METADATA, "format": 1})}
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=facts)
+    with pytest.raises(WeightsError, match=r"format 1, in which the rows.*reads 2.*CHANGELOG"):
         load_weights(tmp_path)
 
 
 def test_classes_that_are_no_list_are_refused(tmp_path):
-    facts = {"rfcn": json.dumps({"format": 1, "classes": "dog"})}
+    facts = {"rfcn": json.dumps({"format": 2, "classes": "dog"})}
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=facts)
     with pytest.raises(WeightsError, match="no list of names"):
         load_weights(tmp_path)

@@ -1,5 +1,9 @@
 """The R-FCN head: position-sensitive score maps, pooling, voting (paper, section 2)."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,11 +11,18 @@ from rfcn.models.initialization import Initializer, gaussian
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.structures import RoIOutputs
 
+BIN_MAJOR = 1
+"""The mark of rows that lie bin by bin, in a state dict."""
+
 
 class RFCNHead(nn.Module):
     """k^2 (C+1) score maps and 4 k^2 S box maps; bin (i, j) of a RoI reads maps (i, j); bins vote.
 
     There is not one weight after the RoIs: all computation is shared by all of them.
+
+    The rows of `score_maps` and `box_maps` lie bin by bin (i, j, c), not class by class as in the
+    released code: `row_order.convert_rows` goes both ways. A state dict carries a mark of it, and
+    one without the mark is refused.
 
     Args:
         in_channels: channels of conv5. classes: C, without background.
@@ -45,22 +56,54 @@ class RFCNHead(nn.Module):
         hidden_init(self.reduce)
         gaussian(self.score_maps)
         gaussian(self.box_maps)
+        self.register_load_state_dict_pre_hook(_refuse_other_rows)
 
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
         """features: [N, Cf, H, W]; rois: [R, 5] -> raw scores [R, C+1] and offsets [R, S, 4]."""
-        reduced = F.relu(self.reduce(features))
-        logits = vote(self.pool(self.score_maps(reduced), rois))
-        deltas = vote(self.pool(self.box_maps(reduced), rois))
+        reduced = self.reduced(features)
+        logits = vote(self.pool(self.maps(self.score_maps, reduced), rois))
+        deltas = vote(self.pool(self.maps(self.box_maps, reduced), rois))
         return RoIOutputs(logits, deltas.view(-1, self.box_sets, 4))
 
     def bins(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """What the vote is made of: the score maps [N, C+1, k, k, H, W] and what each bin of each
         RoI read from them [R, C+1, k, k]. Their mean over the bins is `class_logits`."""
-        maps = self.score_maps(F.relu(self.reduce(features)))
-        pooled = self.pool(maps, rois)
-        return maps.unflatten(1, (-1, self.k, self.k)), pooled
+        maps = self.maps(self.score_maps, self.reduced(features))
+        return maps, self.pool(maps, rois)
+
+    def reduced(self, features: Tensor) -> Tensor:
+        """[N, Cf, H, W] -> [N, reduction, H, W], channels-last: all that both kinds of maps read.
+
+        The 1x1 convolutions after it are fastest so, and write what the pooling is fastest with.
+        """
+        return F.relu(self.reduce(features.contiguous(memory_format=torch.channels_last)))
+
+    def maps(self, layer: nn.Conv2d, reduced: Tensor) -> Tensor:
+        """The maps of a layer by class and bin: [N, D, H, W] -> [N, C, k, k, H, W], a view of
+        what the convolution wrote: all classes of a cell and bin lie side by side."""
+        return layer(reduced).unflatten(1, (self.k, self.k, -1)).permute(0, 3, 1, 2, 4, 5)
+
+    def get_extra_state(self) -> Tensor:
+        """The mark that travels with the weights: the order of their rows."""
+        return torch.tensor(BIN_MAJOR)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Nothing to set: the mark was checked before."""
 
 
 def vote(pooled: Tensor) -> Tensor:
     """The bins vote by averaging (paper, equation 2): [R, C, k, k] -> [R, C]."""
     return pooled.mean(dim=(2, 3))
+
+
+def _refuse_other_rows(head: nn.Module, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+    """Before a state dict is loaded: its rows must be in this head's order."""
+    mark = state.get(f"{prefix}_extra_state")
+    if f"{prefix}score_maps.weight" in state and (mark is None or int(mark) != BIN_MAJOR):
+        errors: list[str] = rest[-1]
+        errors.append(
+            "the rows of score_maps and box_maps are not marked as lying bin by bin; those of the "
+            "released code, and of weights saved before the mark, lie class by class. Convert them "
+            "with rfcn.models.heads.row_order.convert_rows(..., to='bin_major') and set "
+            f"{prefix}_extra_state to torch.tensor({BIN_MAJOR})"
+        )

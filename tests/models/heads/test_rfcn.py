@@ -3,6 +3,8 @@ import torch
 from torch.testing import assert_close
 
 from rfcn.models.heads.rfcn import RFCNHead, vote
+from rfcn.models.heads.row_order import convert_rows
+from rfcn.ops.psroi_pool import psroi_pool
 
 ROIS = torch.tensor(
     [[0.0, 0, 0, 63, 63], [1, 16, 8, 100, 90], [0, 40, 40, 44, 120], [1, -30, -9, 200, 200]]
@@ -70,7 +72,8 @@ def test_the_logits_are_the_mean_of_the_bins(k):
 
 
 def test_a_bin_reads_its_own_map_and_no_other():
-    """Equation 1: class c, row i, column j of a RoI read map (c, i, j), in their own place."""
+    """Equation 1: class c, row i, column j of a RoI read the map of (i, j, c), row (i*k + j)*C + c
+    of the convolution, in their own place."""
     k, classes = 3, 2
     head = a_head(k=k, classes=classes)
     features = torch.zeros(1, 6, 9, 9)
@@ -80,8 +83,54 @@ def test_a_bin_reads_its_own_map_and_no_other():
     head.score_maps.bias.data = numbers  # every map is constant: its number
     whole = torch.tensor([[0.0, 0, 0, 143, 143]])  # 9 x 9 cells, inclusive corners
     maps, bins = head.bins(features, whole)
-    assert_close(bins[0], numbers.view(classes + 1, k, k))
-    assert_close(maps[0, :, :, :, 4, 4], numbers.view(classes + 1, k, k))
+    assert numbers.view(k, k, classes + 1)[1, 2, 1] == 16  # bin row 1, column 2, class 1
+    expected = numbers.view(k, k, classes + 1).permute(2, 0, 1)
+    assert_close(bins[0], expected)
+    assert_close(maps[0, :, :, :, 4, 4], expected)
+
+
+def test_the_deltas_of_a_set_lie_side_by_side():
+    """Row (i*k + j)*4S + 4s + n of the box maps is number n of set s."""
+    head = a_head(k=3, box_sets=2)
+    head.box_maps.weight.data.zero_()
+    head.box_maps.bias.data = torch.arange(8.0).repeat(9)
+    deltas = head(torch.zeros(1, 6, 9, 9), ROIS[:1]).box_deltas
+    assert_close(deltas, torch.arange(8.0).view(1, 2, 4))
+
+
+def test_rows_of_the_released_order_give_the_same_once_converted():
+    """The released head pools channel (c*k + i)*k + j; converted, its rows do the same here."""
+    head, features = a_head(), torch.randn(2, 6, 8, 9)
+    released = torch.nn.Conv2d(8, 36, 1)
+    planes = released(head.reduced(features))
+    expected = psroi_pool(planes, ROIS, 3, 1 / 16)
+    head.score_maps.weight.data = convert_rows(released.weight.detach(), 3, to="bin_major")
+    head.score_maps.bias.data = convert_rows(released.bias.detach(), 3, to="bin_major")
+    maps, bins = head.bins(features, ROIS)
+    assert_close(maps.flatten(1, 3), planes)
+    assert_close(bins, expected)
+    assert_close(head(features, ROIS).class_logits, expected.mean((2, 3)))
+
+
+@pytest.mark.parametrize("mark", [None, torch.tensor(0)])
+def test_a_state_dict_without_the_mark_of_its_row_order_is_refused(mark):
+    detector = torch.nn.ModuleDict({"roi_head": a_head()})
+    state = detector.state_dict()
+    detector.load_state_dict(state)
+    del state["roi_head._extra_state"]
+    if mark is not None:
+        state["roi_head._extra_state"] = mark
+    with pytest.raises(RuntimeError, match=r"lie class by class.*convert_rows"):
+        detector.load_state_dict(state)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_maps_lie_as_the_pooling_reads_them_fastest(memory_format):
+    head = a_head()
+    features = torch.randn(2, 6, 8, 9).contiguous(memory_format=memory_format)
+    maps = head.maps(head.score_maps, head.reduced(features))
+    assert maps.stride(1) == 1  # the classes of a cell and bin, side by side
+    assert maps.permute(0, 4, 5, 2, 3, 1).is_contiguous()
 
 
 def test_bins_lie_where_the_picture_has_them():
