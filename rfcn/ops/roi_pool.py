@@ -1,0 +1,77 @@
+"""RoI max pooling: what Fast and Faster R-CNN pool with (arXiv 1504.08083, section 2.1).
+
+A RoI is cut into h x w bins, and each bin gives the largest value of every channel over its cells.
+Corners, rounding and empty bins are those of the released Caffe code and of torchvision:
+
+    start = round(x1 * scale),  end = round(x2 * scale),  bin = max(end - start + 1, 1) / w
+    cells of bin p: floor(p * bin) + start <= cell < ceil((p + 1) * bin) + start, cut to the map
+
+with round() half away from zero. A bin without cells gives 0 and passes no gradient; otherwise the
+gradient goes to the first cell, row by row, that holds the largest value.
+"""
+
+import math
+
+from torch import Tensor, nn
+
+import rfcn.ops.plain.roi_pool as plain
+from rfcn.ops.checks import DEBUG, check_dtype, check_rois, check_rows
+from rfcn.ops.psroi_pool import MAP_DTYPES
+
+
+def roi_pool(
+    features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float
+) -> Tensor:
+    """Pools each RoI into h x w bins, each the maximum of its cells.
+
+    Args:
+        features: [N, D, H, W], float32, float64, float16 or bfloat16, any strides.
+        rois: [R, 5] rows of (picture index, x1, y1, x2, y2): inclusive corners in picture pixels
+            (`boxes.to_rois(..., inclusive=True)`). float32 or float64, whatever `features` are.
+        output_size: (h, w), the bins of a column and of a row, or one number for both.
+        spatial_scale: cells a pixel, 1 / stride.
+
+    Returns:
+        [R, D, h, w] in the dtype of `features`; channels-last in memory where they are, plain
+        otherwise. A bin with a NaN gives NaN (Caffe and torchvision lose it: their comparison
+        with NaN is always false).
+
+    Gradients of any order reach `features`: with the winning cells fixed the operator is linear in
+    them. None reaches `rois`. Forward and backward give the same bits at every run.
+
+    Raises:
+        ValueError: a shape, dtype, device, size or scale does not fit.
+        RuntimeError: a RoI names no picture of the batch or is not finite; the message names its
+            row. On CUDA that RoI gives zeros instead, since a check would stall the GPU
+            (RFCN_DEBUG=1 checks).
+    """
+    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"output_size: must be one or two whole numbers >= 1, not {output_size}")
+    if features.dim() != 4:
+        shape = list(features.shape)
+        raise ValueError(f"features: the shape must be [N, D, H, W], not {shape}")
+    check_dtype("features", features, MAP_DTYPES)
+    check_rows("rois", rois, 5, features)
+    if not 0 < spatial_scale < math.inf:
+        raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
+    if DEBUG and rois.is_cuda:
+        check_rois(rois, features.shape[0])
+    return plain.roi_pool(features, rois.detach(), size, spatial_scale)
+
+
+class RoIPool(nn.Module):
+    """`roi_pool` with its numbers kept: h x w bins, `spatial_scale` cells a pixel."""
+
+    def __init__(self, output_size: int | tuple[int, int], spatial_scale: float) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        """features: [N, D, H, W], rois: [R, 5] -> [R, D, h, w]; see `roi_pool`."""
+        return roi_pool(features, rois, self.output_size, self.spatial_scale)
+
+    def extra_repr(self) -> str:
+        """The numbers."""
+        return f"output_size={self.output_size}, spatial_scale={self.spatial_scale:g}"
