@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from rfcn.build import build_evaluator, build_test_loader
+from rfcn.build import build_evaluator, build_test_loader, build_tester
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.evaluation.detections_file import load_detections, save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
 from rfcn.evaluation.voc import VOCResult
+from rfcn.models.detector import TwoStageDetector
 from rfcn.structures import Detections
 from rfcn.visualization.draw import draw_comparison
 from rfcn.visualization.files import write_image
@@ -22,7 +22,7 @@ SHOWN_SCORE = 0.5
 
 
 def assess(
-    model: nn.Module,
+    model: TwoStageDetector,
     dataset: Dataset,
     config: Config,
     *,
@@ -37,8 +37,9 @@ def assess(
     `after_picture` is called after each picture; what it raises ends the assessment.
     """
     evaluator = build_evaluator(config.eval, dataset)
-    loader = build_test_loader(config.data, dataset)
-    evaluate(model, loader, evaluator, device=device, after_batch=after_picture)
+    loader = build_test_loader(config, dataset)
+    tester = build_tester(model, config.model)
+    evaluate(tester, loader, evaluator, device=device, after_batch=after_picture)
     result = evaluator.compute()
     save_detections(evaluator.detections, dataset.class_names, detections_file(output))
     write_report(result, output / "eval")

@@ -53,6 +53,15 @@ def rescale(boxes: Tensor, from_size: tuple[int, int], to_size: tuple[int, int])
     return boxes * boxes.new_tensor([x, y, x, y])
 
 
+def mirror(boxes: Tensor, width: float) -> Tensor:
+    """Boxes in a picture mirrored left to right: an edge at x moves to width - x.
+
+    boxes: [..., 4]; width of the picture in pixels.
+    """
+    x1, y1, x2, y2 = boxes.unbind(dim=-1)
+    return torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+
+
 def encode(boxes: Tensor, anchors: Tensor, std: Sequence[float] = (1, 1, 1, 1)) -> Tensor:
     """Offsets (dx, dy, dw, dh) / std that turn `anchors` into `boxes` (Fast R-CNN, section 2.3).
 

@@ -29,9 +29,10 @@ from rfcn.models.postprocess import PostProcess
 from rfcn.models.resnet import ResNet
 from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork, RPNHead
 from rfcn.models.sampling import AllRoIs, RandomRoIs
+from rfcn.models.test_time import OneLook, TestTimeDetector
 from rfcn.models.tiny import TinyBackbone
 from rfcn.models.weights import load_backbone
-from rfcn.structures import ImageBatch
+from rfcn.structures import Pyramid
 
 logger = logging.getLogger("rfcn")
 
@@ -228,13 +229,29 @@ def build_train_loader(
     )
 
 
-def build_test_loader(config: schema.Data, dataset: Dataset) -> Iterable[ImageBatch]:
-    """Every picture of a data set once, one a batch."""
-    return test_loader(
-        dataset,
-        short_side=config.test_short_side,
-        max_long_side=config.max_long_side,
-        workers=config.workers,
+def build_test_loader(config: schema.Config, dataset: Dataset) -> Iterable[Pyramid]:
+    """Every picture of a data set once, one a batch, at every size a test looks at."""
+    return test_loader(dataset, sizes=test_sizes(config), workers=config.data.workers)
+
+
+def test_sizes(config: schema.Config) -> list[tuple[int, int]]:
+    """(short side, longest side) of each size a test looks at, in pixels."""
+    data = config.data
+    sides = config.model.test_time.short_sides or (data.test_short_side,)
+    return [(side, round(data.max_long_side * side / data.test_short_side)) for side in sides]
+
+
+def build_tester(model: TwoStageDetector, config: schema.Model) -> OneLook | TestTimeDetector:
+    """The detector as a test uses it: one look, or several sizes, the mirror, boxes again."""
+    test_time = config.test_time
+    if test_time == schema.TestTime():
+        return OneLook(model)
+    return TestTimeDetector(
+        model,
+        assignment=test_time.assignment,
+        flip=test_time.flip,
+        box_iterations=test_time.box_iterations,
+        proposal_nms=config.proposer.nms_threshold,
     )
 
 

@@ -60,6 +60,26 @@ class ImageBatch:
         return replace(self, tensor=self.tensor.to(device, non_blocking=True))
 
 
+@dataclass(frozen=True)
+class Pyramid:
+    """The same N pictures at several sizes, for a test at several scales."""
+
+    levels: tuple[ImageBatch, ...]
+    """One batch a scale."""
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    @property
+    def ids(self) -> list[str]:
+        """Name of each picture in its data set."""
+        return self.levels[0].ids
+
+    def to(self, device: torch.device | str) -> "Pyramid":
+        """The same pictures with their pixels on `device`."""
+        return Pyramid(tuple(level.to(device) for level in self.levels))
+
+
 class Features(NamedTuple):
     """What a backbone gives: conv4 for the RPN, conv5 for the RoI head (paper, section 2)."""
 
@@ -88,6 +108,17 @@ class RoIOutputs(NamedTuple):
     """[R, C+1]"""
     box_deltas: Tensor
     """[R, S, 4]: S is 1 (one set for all), 2 (background, foreground) or C+1 (one a class)."""
+
+
+class Candidates(NamedTuple):
+    """What the RoIs of one picture say, before any of them is chosen."""
+
+    boxes: Tensor
+    """[P, S, 4] in pixels of the original picture."""
+    scores: Tensor
+    """[P, C+1], 0..1."""
+    rois: Tensor
+    """[P] int64: the proposal each one was made from."""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,12 @@ SOURCES: dict[str, Source] = {
     "data.use_difficult": _codes(False),
     "data.train_short_sides": Source(_SCALES, (600,), (600,)),
     "data.test_short_side": _all(600),
+    "model.test_time.short_sides": Source(
+        OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"
+    ),
+    "model.test_time.assignment": Source("", "nearest", "", "acts with several sizes only"),
+    "model.test_time.flip": _all(False),
+    "model.test_time.box_iterations": _all(0),
     "data.max_long_side": _codes(1000),
     "data.flip": _codes(True),
     "data.workers": _own(_RUN),

@@ -191,6 +191,22 @@ class PostProcess(Section):
     """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""
 
 
+class TestTime(Section):
+    """What a test does beyond one look (He et al., 2016, appendix B: "Faster R-CNN +++")."""
+
+    short_sides: tuple[Count, ...] = ()
+    """Short sides in pixels to look at, each with a longest side in the proportion of
+    `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
+    nothing: `data.test_short_side` alone."""
+    assignment: Literal["nearest", "every"] = "nearest"
+    """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
+    py-R-FCN), or at `every` size."""
+    flip: bool = False
+    """Look at the mirrored pictures too, and average."""
+    box_iterations: CountOrZero = 0
+    """How often regressed boxes become RoIs again (+++: 1)."""
+
+
 class Model(Section):
     """The spine: backbone, proposals, head, loss, post-processing."""
 
@@ -207,6 +223,7 @@ class Model(Section):
     box_loss_weight: NonNegative = 1
     """lambda of the paper's loss (section 2)."""
     postprocess: PostProcess = PostProcess()
+    test_time: TestTime = TestTime()
     pixel_mean: Pixels = (123.675, 116.28, 103.53)
     """Subtracted from the RGB bytes: what torchvision's ImageNet weights were trained with."""
     pixel_std: Pixels = (58.395, 57.12, 57.375)

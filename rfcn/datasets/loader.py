@@ -2,9 +2,10 @@
 
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.transforms import TrainTransform, resize
 from rfcn.errors import DataError, MachineError
-from rfcn.structures import ImageBatch, Target
+from rfcn.structures import ImageBatch, Pyramid, Target
 
 # First number of the seeds of the two random streams below, so that neither repeats the other.
 _ORDER, _SHORT_SIDE = 1, 2
@@ -120,12 +121,12 @@ class TrainLoader:
 
 
 def test_loader(
-    dataset: Dataset, *, short_side: int, max_long_side: int, workers: int
-) -> Iterator[ImageBatch]:
-    """Every picture of a data set once, in order, one a batch."""
-    resized = _Test(dataset, short_side, max_long_side)
-    for batch, _ in _run(resized, ([index] for index in range(len(dataset))), workers):
-        yield batch
+    dataset: Dataset, *, sizes: Sequence[tuple[int, int]], workers: int
+) -> Iterator[Pyramid]:
+    """Every picture of a data set once, in order, one a batch, at each of `sizes`: (short side,
+    longest side) in pixels. A picture is decoded once for all sizes."""
+    pictures = _Test(dataset, sizes)
+    return _run(pictures, ([index] for index in range(len(dataset))), workers, _pyramid)
 
 
 class _Ticket(NamedTuple):
@@ -155,30 +156,35 @@ class _Training(TorchDataset):
 
 
 class _Test(TorchDataset):
-    """Test samples by number; faults as in `_Training`."""
+    """Test samples by number, at each size; faults as in `_Training`."""
 
-    def __init__(self, dataset: Dataset, short_side: int, max_long_side: int) -> None:
+    def __init__(self, dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
         self.dataset = dataset
-        self.short_side = short_side
-        self.max_long_side = max_long_side
+        self.sizes = sizes
 
-    def __getitem__(self, index: int) -> Sample | DataError:
+    def __getitem__(self, index: int) -> list[Sample] | DataError:
         try:
             sample = self.dataset[index]
         except DataError as fault:
             return fault
-        return resize(sample, short_side=self.short_side, max_long_side=self.max_long_side)
+        return [
+            resize(sample, short_side=short, max_long_side=longest) for short, longest in self.sizes
+        ]
 
 
 def _run(
-    samples: TorchDataset, batches: Iterator[list], workers: int
-) -> Iterator[tuple[ImageBatch, list[Target]]]:
-    """The batches, made by `workers` processes, in order. Raises what went wrong in them."""
+    samples: TorchDataset,
+    batches: Iterator[list],
+    workers: int,
+    together: Callable[[list], Any] = collate,
+) -> Iterator[Any]:
+    """What `together` makes of each batch of samples, in order, in `workers` processes. Raises what
+    went wrong in them."""
     loader: DataLoader = DataLoader(
         samples,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_collate_or_fault,
+        collate_fn=partial(_unless_faulty, together),
         worker_init_fn=_start_worker,
     )
     try:
@@ -196,11 +202,14 @@ def _run(
         ) from fault
 
 
-def _collate_or_fault(
-    samples: list[Sample | DataError],
-) -> tuple[ImageBatch, list[Target]] | DataError:
+def _unless_faulty(together: Callable[[list], Any], samples: list) -> Any:
     faults = [sample for sample in samples if isinstance(sample, DataError)]
-    return faults[0] if faults else collate([s for s in samples if isinstance(s, Sample)])
+    return faults[0] if faults else together(samples)
+
+
+def _pyramid(samples: list[list[Sample]]) -> Pyramid:
+    """Pictures, each at all sizes -> one batch a size."""
+    return Pyramid(tuple(collate(level)[0] for level in zip(*samples, strict=True)))
 
 
 def _start_worker(_: int) -> None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import torch
 
 from rfcn import boxes
 from rfcn.datasets.sample import Sample
@@ -46,9 +45,7 @@ def resize(sample: Sample, *, short_side: int, max_long_side: int) -> Sample:
 
 def flip(sample: Sample) -> Sample:
     """The sample in the mirror: column x becomes W - 1 - x, so an edge at x moves to W - x."""
-    x1, y1, x2, y2 = sample.target.boxes.unbind(dim=1)
-    width = sample.size[1]
-    mirrored = torch.stack([width - x2, y1, width - x1, y2], dim=1)
+    mirrored = boxes.mirror(sample.target.boxes, sample.size[1])
     return replace(
         sample,
         image=np.ascontiguousarray(sample.image[:, ::-1]),

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from rfcn.structures import Detections, ImageBatch
+from rfcn.structures import Detections, ImageBatch, Pyramid
 
 
 class Evaluator(Protocol):
@@ -24,8 +24,8 @@ class Evaluator(Protocol):
 
 
 def evaluate(
-    model: Callable[[ImageBatch], list[Detections]],
-    loader: Iterable[ImageBatch],
+    model: Callable[[Any], list[Detections]],
+    loader: Iterable[ImageBatch] | Iterable[Pyramid],
     evaluator: Evaluator,
     *,
     device: torch.device | str,
@@ -34,8 +34,9 @@ def evaluate(
 ) -> None:
     """Detects on every batch of `loader` and updates `evaluator`, which is reset first.
 
-    `model` is any callable that takes a batch on `device`; a module is put in evaluation mode and
-    afterwards back into the mode it was in. The progress bar appears only on a terminal.
+    `model` is any callable that takes what `loader` gives, on `device`; a module is put in
+    evaluation mode and afterwards back into the mode it was in. The progress bar appears only on a
+    terminal.
     `after_batch` is called after each batch; what it raises ends the evaluation.
     """
     evaluator.reset()
@@ -46,7 +47,7 @@ def evaluate(
                 after_batch()
 
 
-def _with_progress(loader: Iterable[ImageBatch], progress: bool) -> Iterable[ImageBatch]:
+def _with_progress(loader: Iterable[Any], progress: bool) -> Iterable[Any]:
     from tqdm import tqdm
 
     # `disable=None` is tqdm's word for "unless stderr is a terminal".

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rfcn.build import build_detector
+from rfcn.build import build_detector, build_tester, test_sizes
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.schema import Config
 from rfcn.datasets.loader import collate
@@ -14,7 +14,7 @@ from rfcn.datasets.sample import Sample
 from rfcn.datasets.transforms import resize
 from rfcn.engine.weights import load_into, load_weights
 from rfcn.models.detector import TwoStageDetector
-from rfcn.structures import Detections, ImageBatch, Target
+from rfcn.structures import Detections, ImageBatch, Pyramid, Target
 from rfcn.visualization.draw import check_picture
 
 
@@ -38,6 +38,7 @@ class Detector:
         self.model = model.to(self.device).eval()
         # as in training: fast, and the same figures to the last bit
         self.model.to(memory_format=torch.channels_last)
+        self.tester = build_tester(self.model, config.model).eval()
         self.class_names = tuple(class_names)
         self.config = config
 
@@ -72,19 +73,23 @@ class Detector:
             alike.setdefault(image.shape, []).append(place)
         found: dict[int, Detections] = {}
         for places in alike.values():
-            together = self.model(self.batch([images[place] for place in places]))
+            together = self.tester(self.pyramid([images[place] for place in places]))
             found.update(zip(places, together, strict=True))
         return [found[place].to("cpu") for place in range(len(images))]
 
     def batch(self, images: Sequence[np.ndarray]) -> ImageBatch:
-        """The pictures resized as at test and padded to one size, on the detector's device."""
+        """The pictures at `data.test_short_side`, padded to one size, on the detector's device."""
         data = self.config.data
+        return self._batch(images, (data.test_short_side, data.max_long_side))
+
+    def pyramid(self, images: Sequence[np.ndarray]) -> Pyramid:
+        """The pictures at every size that the config tests at."""
+        return Pyramid(tuple(self._batch(images, size) for size in test_sizes(self.config)))
+
+    def _batch(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> ImageBatch:
+        short_side, longest = size
         samples = [
-            resize(
-                _sample(image, number),
-                short_side=data.test_short_side,
-                max_long_side=data.max_long_side,
-            )
+            resize(_sample(image, number), short_side=short_side, max_long_side=longest)
             for number, image in enumerate(images)
         ]
         batch, _ = collate(samples)

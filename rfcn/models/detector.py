@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rfcn.boxes import to_rois
 from rfcn.models.losses import RoILoss
 from rfcn.structures import (
+    Candidates,
     Detections,
     Features,
     ImageBatch,
@@ -18,7 +19,6 @@ from rfcn.structures import (
 )
 
 RoISampler = Callable[[Sequence[Tensor], Sequence[Target]], RoISample]
-PostProcessor = Callable[[RoIOutputs, Sequence[Tensor], ImageBatch], list[Detections]]
 
 
 class RoIHead(Protocol):
@@ -28,6 +28,20 @@ class RoIHead(Protocol):
     """Whether the RoI rows carry inclusive corners (see `rfcn.boxes.to_rois`)."""
 
     def __call__(self, features: Tensor, rois: Tensor) -> RoIOutputs: ...
+
+
+class PostProcessor(Protocol):
+    """(outputs, proposals, batch) -> detections, in two steps that can also be taken apart."""
+
+    def __call__(
+        self, outputs: RoIOutputs, proposals: Sequence[Tensor], batch: ImageBatch
+    ) -> list[Detections]: ...
+
+    def candidates(
+        self, outputs: RoIOutputs, proposals: Sequence[Tensor], batch: ImageBatch
+    ) -> list[Candidates]: ...
+
+    def select(self, candidates: Candidates) -> Detections: ...
 
 
 class Normalize(nn.Module):

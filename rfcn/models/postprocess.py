@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from rfcn.boxes import clip, decode, rescale
 from rfcn.ops.nms import nms
-from rfcn.structures import Detections, ImageBatch, RoIOutputs
+from rfcn.structures import Candidates, Detections, ImageBatch, RoIOutputs
 
 
 class PostProcess:
@@ -36,29 +37,30 @@ class PostProcess:
     ) -> list[Detections]:
         """outputs of all RoIs, picture by picture; proposals: N tensors [P_i, 4] -> N detections,
         in pixels of the original pictures."""
+        return [self.select(one) for one in self.candidates(outputs, proposals, batch)]
+
+    def candidates(
+        self, outputs: RoIOutputs, proposals: Sequence[Tensor], batch: ImageBatch
+    ) -> list[Candidates]:
+        """The boxes and scores of all proposals of each picture, in its original pixels."""
         counts = [one.shape[0] for one in proposals]
         scores = outputs.class_logits.float().softmax(dim=1).split(counts)
         deltas = outputs.box_deltas.float().split(counts)
-        return [
-            self._one(*one)
-            for one in zip(
-                scores, deltas, proposals, batch.sizes, batch.original_sizes, strict=True
-            )
-        ]
+        found = []
+        for picture, rois in enumerate(proposals):
+            size, original_size = batch.sizes[picture], batch.original_sizes[picture]
+            boxes = decode(deltas[picture], rois[:, None], self.box_std)
+            boxes = clip(rescale(boxes, size, original_size), original_size)
+            places = torch.arange(len(rois), device=rois.device)
+            found.append(Candidates(boxes, scores[picture], places))
+        return found
 
-    def _one(
-        self,
-        scores: Tensor,
-        deltas: Tensor,
-        proposals: Tensor,
-        size: tuple[int, int],
-        original_size: tuple[int, int],
-    ) -> Detections:
-        boxes = decode(deltas, proposals[:, None], self.box_std)  # [P, S, 4]
-        boxes = clip(rescale(boxes, size, original_size), original_size)
+    def select(self, candidates: Candidates) -> Detections:
+        """The detections of one picture: above the threshold, best of each cluster, best N."""
+        boxes, scores, rois = candidates
         rows, classes = (scores[:, 1:] > self.score_threshold).nonzero(as_tuple=True)
         labels = classes + 1
-        boxes = boxes[rows, labels.clamp(max=deltas.shape[1] - 1)]
+        boxes = boxes[rows, labels.clamp(max=boxes.shape[1] - 1)]
         scores = scores[rows, labels]
         kept = nms(boxes, scores, self.nms_threshold, groups=labels, limit=self.max_detections)
-        return Detections(boxes[kept], scores[kept], labels[kept], rois=rows[kept])
+        return Detections(boxes[kept], scores[kept], labels[kept], rois=rois[rows[kept]])

@@ -19,7 +19,7 @@ from rfcn.datasets.loader import TrainLoader, collate, plan_epoch
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.voc import VOCDataset
 from rfcn.errors import DataError, MachineError
-from rfcn.structures import ImageBatch, Target
+from rfcn.structures import ImageBatch, Pyramid, Target
 
 
 class Blank:
@@ -274,9 +274,8 @@ def test_i8_extreme_shapes_batch(write_voc: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_come_in_order_unmirrored(workers: int) -> None:
-    batches = list(
-        loader.test_loader(Blank(MIXED), short_side=36, max_long_side=80, workers=workers)
-    )
+    pyramids = loader.test_loader(Blank(MIXED), sizes=[(36, 80)], workers=workers)
+    batches = [pyramid.levels[0] for pyramid in pyramids]
     assert [batch.ids for batch in batches] == [[f"p{index}"] for index in range(7)]
     assert [batch.original_sizes[0] for batch in batches] == MIXED
     assert batches[3].sizes == [(80, 32)]
@@ -285,13 +284,23 @@ def test_test_batches_come_in_order_unmirrored(workers: int) -> None:
 
 def test_test_batches_are_the_plain_pictures(write_voc: Callable[..., Path]) -> None:
     dataset = VOCDataset(write_voc({"a": [("cat", 1, 1, 9, 9)]}), "train")
-    (batch,) = loader.test_loader(dataset, short_side=30, max_long_side=90, workers=0)
+    (pyramid,) = loader.test_loader(dataset, sizes=[(30, 90)], workers=0)
+    (batch,) = pyramid.levels
     np.testing.assert_array_equal(batch.tensor[0].permute(1, 2, 0).numpy(), dataset[0].image)
 
 
+def test_a_pyramid_holds_each_picture_at_each_size() -> None:
+    sizes = [(18, 40), (36, 80)]
+    for index, pyramid in enumerate(loader.test_loader(Blank(MIXED), sizes=sizes, workers=0)):
+        assert pyramid.ids == [f"p{index}"]
+        small, large = (level.sizes[0] for level in pyramid.levels)
+        assert small == pytest.approx([side / 2 for side in large], abs=0.5)
+        assert {level.original_sizes[0] for level in pyramid.levels} == {MIXED[index]}
+
+
 def test_test_loader_raises_what_went_wrong() -> None:
-    def run() -> Iterator[ImageBatch]:
-        return loader.test_loader(Broken(MIXED), short_side=36, max_long_side=80, workers=1)
+    def run() -> Iterator[Pyramid]:
+        return loader.test_loader(Broken(MIXED), sizes=[(36, 80)], workers=1)
 
     with pytest.raises(DataError, match=r"p3\.jpg"):
         list(run())
