@@ -4,6 +4,7 @@
 // map is touched once. Any other order is brought by bin first.
 #include <torch/csrc/stable/library.h>
 
+#include "orders.h"
 #include "roi_tables.h"
 
 namespace rfcn {
@@ -75,25 +76,6 @@ void pool_by_tiles(const T* features, const ScoreMaps& maps,
   });
 }
 
-// A copy of the maps in the order [picture][y][x][i][j][class].
-template <class T>
-std::unique_ptr<T[]> by_bin(const T* features, const ScoreMaps& maps) {
-  const int64_t channels = maps.k * maps.k * maps.classes;
-  const int64_t rows = maps.pictures * maps.height;
-  auto copied = scratch<T>(rows * maps.width * channels);
-  torch::stable::parallel_for(0, rows, 1, [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      const T* src = features + row / maps.height * maps.stride.picture +
-                     row % maps.height * maps.stride.y;
-      for (int64_t x = 0; x < maps.width; ++x) {
-        gather_classes(src + x * maps.stride.x, maps.stride.klass, maps.stride.i, maps.stride.j,
-                       maps.k, maps.classes, copied.get() + (row * maps.width + x) * channels);
-      }
-    }
-  });
-  return copied;
-}
-
 template <class T, class S>
 void pool(const T* features, const ScoreMaps& maps, const S* rois, int64_t count,
           const std::vector<Range>& tables, T* pooled) {
@@ -102,7 +84,7 @@ void pool(const T* features, const ScoreMaps& maps, const S* rois, int64_t count
   } else if (maps.stride.x == 1) {
     pool_by_tiles(features, maps, rois_by_picture(rois, count, maps.pictures), tables, pooled);
   } else {
-    const auto copied = by_bin(features, maps);
+    const auto copied = maps_by_bin(features, maps);
     pool_in_place(copied.get(), order_by_bin(maps), rois, count, tables, pooled);
   }
 }

@@ -3,6 +3,7 @@
 // sums are the same at every run. Planes are cut by bin, all other orders by strips of cells.
 #include <torch/csrc/stable/library.h>
 
+#include "orders.h"
 #include "roi_tables.h"
 
 namespace rfcn {
@@ -113,27 +114,6 @@ struct Strips {
   }
 };
 
-// The gradient of the pooled scores in the order [rois][i][j][class]: itself if it lies so.
-template <class T>
-const T* by_bin(const Tensor& gradient, std::unique_ptr<T[]>& copied) {
-  const int64_t rois = gradient.size(0), classes = gradient.size(1), k = gradient.size(2);
-  const PooledStrides stride{gradient.stride(0), gradient.stride(1), gradient.stride(2),
-                             gradient.stride(3)};
-  const T* in = gradient.const_data_ptr<T>();
-  if (stride.klass == 1 && stride.j == classes && stride.i == k * classes &&
-      stride.roi == k * k * classes) {
-    return in;
-  }
-  copied = scratch<T>(gradient.numel());
-  torch::stable::parallel_for(0, rois, 16, [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) {
-      gather_classes(in + r * stride.roi, stride.klass, stride.i, stride.j, k, classes,
-                     copied.get() + r * k * k * classes);
-    }
-  });
-  return copied.get();
-}
-
 Tensor psroi_pool_backward(Tensor gradient, Tensor rois, double spatial_scale,
                            std::vector<int64_t> size, std::vector<int64_t> stride) {
   check_rows(rois, kRoiColumns, "rois");
@@ -148,7 +128,7 @@ Tensor psroi_pool_backward(Tensor gradient, Tensor rois, double spatial_scale,
     const auto lists = rois_by_picture(rows, count, maps.pictures);
     RFCN_DISPATCH_MAPS(gradient.scalar_type(), "psroi_pool_backward", [&] {
       std::unique_ptr<scalar_t[]> copied;
-      const scalar_t* in = by_bin(gradient, copied);
+      const scalar_t* in = gradient_by_bin(gradient, copied);
       scalar_t* out = result.mutable_data_ptr<scalar_t>();
       if (maps.stride.x == 1 && maps.stride.klass != 1) {
         backward_by_tiles(in, maps, lists, tables, out);
