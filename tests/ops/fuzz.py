@@ -1,0 +1,271 @@
+"""Holds every operator against its slow definition, on random calls, for as long as it is told to.
+
+    python tools/fuzz_ops.py --seconds 60
+
+Compiled and plain form, forward and backward; two runs with different numbers of threads must give
+the same bits; a broken RoI must be named. What is compared with what, the contract of the operators
+knows (roi_op_contract.py); what is drawn is in fuzz_cases.py.
+"""
+
+import argparse
+import importlib
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import fuzz_cases
+import numpy as np
+import torch
+from roi_op_contract import RoIOpContract, Variant
+from torch import Tensor
+from tqdm import tqdm
+
+from rfcn.ops import library
+from rfcn.ops.nms import nms
+from rfcn.ops.reference import nms as reference_nms
+
+COMPILED = library.LIBRARY
+PLAIN = library.load("torch", Path("."))
+CASES_OF_A_SEED = 10**9
+
+
+class MismatchError(AssertionError):
+    """What an operator did wrong."""
+
+
+@contextmanager
+def backend(live: library.Library) -> Iterator[None]:
+    """The operators as `live` has them: COMPILED, or PLAIN."""
+    before = library.LIBRARY
+    library.LIBRARY = live
+    try:
+        yield
+    finally:
+        library.LIBRARY = before
+
+
+# ----------------------------------------------------------------------------------- operators
+
+
+def draw_k(choose: random.Random) -> Variant:
+    """k and the channels of a position-sensitive operator."""
+    k = choose.choice((1, 1, 1, 2, 2, 2, 3, 3, 4, 7))
+    classes = choose.choice((1, 1, 2, 3, 5, 17)) if k < 3 else choose.choice((1, 2))
+    return Variant(classes * k * k, {"k": k})
+
+
+def draw_output_size(choose: random.Random) -> Variant:
+    """Bins and channels of an operator whose channels do not know their bin."""
+    size = choose.choice(((1, 1), (1, 1), (2, 2), (1, 3), (3, 2), (7, 7)))
+    channels = choose.choice((1, 1, 2, 3, 17)) if size != (7, 7) else 1
+    return Variant(channels, {"output_size": size})
+
+
+DRAWN = {"psroi_pool": draw_k, "roi_pool": draw_output_size}
+"""What is drawn for an operator; of others, the variants that their contract names."""
+
+
+def contracts() -> dict[str, type[RoIOpContract]]:
+    """The RoI operators: every subclass of the contract in the test files of this folder."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+        if "(RoIOpContract" in file.read_text():
+            classes = vars(importlib.import_module(file.stem)).values()
+            own = [one for one in classes if isinstance(one, type) and one is not RoIOpContract]
+            own = [one for one in own if issubclass(one, RoIOpContract)]
+            name = file.stem.removeprefix("test_")
+            found.update({name if len(own) == 1 else f"{name}.{c.__name__}": c for c in own})
+    return found
+
+
+ROI_OPERATORS = contracts()
+
+
+class Trial(NamedTuple):
+    """One case that was tried."""
+
+    rows: int
+    words: str
+    fault: str = ""
+
+
+def try_roi_operator(op: str, number: int) -> Trial:
+    """One case of a RoI operator."""
+    contract = ROI_OPERATORS[op]
+    named = list(contract.variants.values())
+    draw = DRAWN.get(op, lambda choose: choose.choice(named))
+    case = fuzz_cases.draw_roi_case(number, draw, most_rois=400)
+    subject = contract()
+    subject.scale = case.scale
+    try:
+        _hold_against_the_definition(subject, case, number)
+        _break_a_row(subject, case, number)
+    except Exception as error:
+        return Trial(len(case.rois), str(case), f"{type(error).__name__}: {error}")
+    return Trial(len(case.rois), str(case))
+
+
+def _hold_against_the_definition(
+    subject: RoIOpContract, case: fuzz_cases.RoICase, number: int
+) -> None:
+    expected = subject.define(case.features, case.rois, case.variant)
+    gradient = fuzz_cases.draw_gradient(number, expected.to(case.features.dtype))
+    expected_back = subject.define_gradient(gradient, case.features, case.rois, case.variant)
+    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
+        runs = []
+        for threads in (1, 2) if name == "compiled" else (1,):
+            torch.set_num_threads(threads)
+            leaf = case.given.detach().requires_grad_()
+            with backend(live):
+                found = subject.call(leaf, case.rois, case.variant)
+                (back,) = torch.autograd.grad(found, leaf, gradient)
+            runs.append((found.detach(), back.flatten(1, -3)))
+        for forth, back in runs[1:]:
+            _same_bits(forth, runs[0][0], f"{name} forward")
+            _same_bits(back, runs[0][1], f"{name} backward")
+        _close(runs[0][0], expected, f"{name} forward")
+        _close(runs[0][1], expected_back, f"{name} backward")
+
+
+def _same_bits(a: Tensor, b: Tensor, what: str) -> None:
+    if not torch.equal(a, b):
+        raise MismatchError(f"{what}: other bits with other threads")
+
+
+def _close(found: Tensor, expected: Tensor, what: str) -> None:
+    if found.shape != expected.shape:
+        raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(expected.shape)}")
+    if found.numel() == 0:
+        return
+    dtype = found.dtype
+    absolute = 1e-12 if dtype == torch.float64 else 1e-5
+    largest = max(1.0, float(expected.abs().max()))
+    error = (found.double() - expected).abs()
+    allowed = absolute * largest + torch.finfo(dtype).eps * expected.abs()
+    wrong = (~(error <= allowed)).nonzero()
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise MismatchError(f"{what} at {at}: {float(found[at])}, not {float(expected[at])}")
+
+
+def _break_a_row(subject: RoIOpContract, case: fuzz_cases.RoICase, number: int) -> None:
+    """A RoI that cannot be used must be named."""
+    choose = random.Random(number)
+    row, column = choose.randrange(len(case.rois)), choose.randrange(5)
+    rois = case.rois.clone()
+    rois[row, column] = choose.choice((torch.nan, torch.inf, -torch.inf))
+    if column == 0:
+        rois[row, 0] = choose.choice((torch.nan, -1, len(case.features), 0.5, 1e9))
+    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
+        with backend(live):
+            try:
+                subject.call(case.given, rois, case.variant)
+            except RuntimeError as error:
+                if not re.match(rf"rois: row {row} is ", str(error)):
+                    raise MismatchError(f"{name}: row {row} was broken, but: {error}") from error
+            else:
+                raise MismatchError(f"{name}: row {row} was broken, and nothing was said")
+
+
+def try_nms(op: str, number: int) -> Trial:
+    """One case of nms."""
+    boxes, scores, arguments = fuzz_cases.draw_boxes(number, most=150)
+    # The threshold is compared in the dtype of the boxes; the definition is told so.
+    exact = float(torch.tensor(arguments["threshold"], dtype=boxes.dtype))
+    expected = reference_nms.nms(boxes, scores, **{**arguments, "threshold": exact})
+    words = f"{len(boxes)} boxes, {str(boxes.dtype)[6:]}, {sorted(arguments)}"
+    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
+        with backend(live):
+            found = nms(boxes, scores, **arguments).tolist()
+        if found != expected:
+            return Trial(len(boxes), words, f"{name} keeps {found}, not {expected}")
+    return Trial(len(boxes), words)
+
+
+SUBJECTS: dict[str, Callable[[str, int], Trial]] = {
+    **dict.fromkeys(ROI_OPERATORS, try_roi_operator),
+    "nms": try_nms,
+}
+
+
+# ------------------------------------------------------------------------------------- the run
+
+
+@dataclass
+class Tally:
+    """What was tried, and what failed: (operator, case number, words)."""
+
+    cases: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def table(self) -> str:
+        """One line an operator, and one for all."""
+        failed = Counter(op for op, _, _ in self.failures)
+        lines = [f"{'operator':<20}{'cases':>10}{'RoIs':>12}{'failures':>10}"]
+        lines += [
+            f"{op:<20}{cases:>10,}{self.rows[op]:>12,}{failed[op]:>10,}"
+            for op, cases in self.cases.items()
+        ]
+        total = (sum(self.cases.values()), sum(self.rows.values()), len(self.failures))
+        return "\n".join([*lines, "{:<20}{:>10,}{:>12,}{:>10,}".format("all", *total)])
+
+
+def fuzz(ops: list[str], seed: int, seconds: float, rows: int | None = None) -> Tally:
+    """Tries the operators in turn until the time is over or so many RoIs an operator are tried."""
+    tally = Tally()
+    end = time.monotonic() + seconds
+    number = seed * CASES_OF_A_SEED
+    with tqdm(total=round(seconds), unit="s", bar_format="{l_bar}{bar}| {postfix}") as bar:
+        while time.monotonic() < end:
+            left = [op for op in ops if rows is None or tally.rows[op] < rows]
+            if not left:
+                break
+            for op in left:
+                _try(op, number, tally)
+            number += 1
+            bar.n = min(bar.total, round(seconds - (end - time.monotonic())))
+            bar.set_postfix_str(
+                f"{sum(tally.rows.values()):,} RoIs, {len(tally.failures)} failures"
+            )
+    return tally
+
+
+def _try(op: str, number: int, tally: Tally) -> None:
+    with np.errstate(all="ignore"):  # 3e38 and its like overflow in the definitions too
+        trial = SUBJECTS[op](op, number)
+    tally.cases[op] += 1
+    tally.rows[op] += trial.rows
+    if trial.fault:
+        tally.failures.append((op, number, f"{op}: {trial.words}: {trial.fault}"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 1 if anything failed."""
+    parser = argparse.ArgumentParser("fuzz_ops.py", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seconds", type=float, default=60, help="how long to try (60)")
+    parser.add_argument("--rois", type=int, help="or until so many RoIs an operator are tried")
+    parser.add_argument("--seed", type=int, default=0, help="other cases (0)")
+    parser.add_argument("--op", choices=sorted(SUBJECTS), help="this operator only")
+    parser.add_argument("--case", type=int, help="this case of --op only, and what it is")
+    given = parser.parse_args(argv)
+    if not COMPILED.compiled:
+        parser.error(f"the operators are not compiled: {COMPILED.reasons['cpu']}")
+    if given.case is not None:
+        if given.op is None:
+            parser.error("--case needs --op")
+        trial = SUBJECTS[given.op](given.op, given.case)
+        print("fails:" if trial.fault else "passes:", trial.words, trial.fault)
+        return 1 if trial.fault else 0
+    ops = [given.op] if given.op else list(SUBJECTS)
+    tally = fuzz(ops, given.seed, given.seconds, given.rois)
+    print(tally.table())
+    for op, number, words in tally.failures[:50]:
+        print(f"\n{words}\n    python tools/fuzz_ops.py --op {op} --case {number}")
+    return 1 if tally.failures else 0
