@@ -1,5 +1,6 @@
 """What the operators refuse, in one wording."""
 
+import math
 import os
 
 import torch
@@ -7,6 +8,58 @@ from torch import Tensor
 
 DEBUG = os.environ.get("RFCN_DEBUG") == "1"
 """With RFCN_DEBUG=1 RoIs on CUDA are checked too, which waits for the GPU at every call."""
+
+MAP_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+MOST_SAMPLING = 1024
+
+
+def check_maps_and_rois(features: Tensor, rois: Tensor, spatial_scale: float) -> None:
+    """What every RoI operator asks of them. features: [N, ...], rois: [R, 5].
+
+    Raises ValueError; with `DEBUG` also RuntimeError for a bad row on CUDA.
+    """
+    check_dtype("features", features, MAP_DTYPES)
+    check_rows("rois", rois, 5, features)
+    if not 0 < spatial_scale < math.inf:
+        raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
+    if DEBUG and rois.is_cuda:
+        check_rois(rois, features.shape[0])
+
+
+def check_sampling_ratio(ratio: int) -> None:
+    """Raises ValueError unless so many samples a bin and axis make sense."""
+    if not 0 <= ratio <= MOST_SAMPLING:
+        raise ValueError(
+            f"sampling_ratio: must be in 1..{MOST_SAMPLING}, or 0 for one sample a cell, "
+            f"not {ratio}"
+        )
+
+
+def score_maps(features: Tensor, k: int) -> Tensor:
+    """Score maps [N, C*k*k, H, W] as [N, C, k, k, H, W]: a view, never a copy.
+
+    Raises ValueError where k or the shape does not fit; six dimensions pass as they are.
+    """
+    if k < 1:
+        raise ValueError(f"k: must be at least 1, not {k}")
+    shape = list(features.shape)
+    if features.dim() == 6 and shape[2] == k and shape[3] == k:
+        return features
+    if features.dim() != 4:
+        raise ValueError(f"features: the shape must be [N, C*k*k, H, W] with k = {k}, not {shape}")
+    if shape[1] % (k * k):
+        raise ValueError(
+            f"features: {shape[1]} channels are not a multiple of k*k = {k * k} (shape {shape})"
+        )
+    return features.unflatten(1, (shape[1] // (k * k), k, k))
+
+
+def two_sides(output_size: int | tuple[int, int]) -> tuple[int, int]:
+    """(h, w) bins from one number or two. Raises ValueError where they make no sense."""
+    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"output_size: must be one or two whole numbers >= 1, not {output_size}")
+    return size
 
 
 def check_dtype(name: str, tensor: Tensor, allowed: tuple[torch.dtype, ...]) -> None:

@@ -10,16 +10,13 @@ with round() half away from zero. A bin without cells gives 0 and passes no grad
 See docs/ops.md for how other implementations differ.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 import rfcn.ops.library as library
+import rfcn.ops.linear as linear
 import rfcn.ops.plain.psroi_pool as plain
-from rfcn.ops.checks import DEBUG, check_dtype, check_rois, check_rows
-
-MAP_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from rfcn.ops.checks import check_maps_and_rois, score_maps
 
 
 def psroi_pool(features: Tensor, rois: Tensor, k: int, spatial_scale: float) -> Tensor:
@@ -48,13 +45,8 @@ def psroi_pool(features: Tensor, rois: Tensor, k: int, spatial_scale: float) -> 
             row. On CUDA that RoI gives zeros instead, since a check would stall the GPU
             (RFCN_DEBUG=1 checks).
     """
-    maps = _six_dimensions(features, k)
-    check_dtype("features", features, MAP_DTYPES)
-    check_rows("rois", rois, 5, features)
-    if not 0 < spatial_scale < math.inf:
-        raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
-    if DEBUG and rois.is_cuda:
-        check_rois(rois, features.shape[0])
+    maps = score_maps(features, k)
+    check_maps_and_rois(features, rois, spatial_scale)
     if library.is_compiled("psroi_pool", features.device):
         return torch.ops.rfcn.psroi_pool(maps, rois.detach().contiguous(), spatial_scale)
     return plain.psroi_pool(maps, rois.detach(), spatial_scale)
@@ -77,67 +69,11 @@ class PSRoIPool(nn.Module):
         return f"k={self.k}, spatial_scale={self.spatial_scale:g}"
 
 
-def _six_dimensions(features: Tensor, k: int) -> Tensor:
-    """The maps as [N, C, k, k, H, W]: a view, never a copy."""
-    if k < 1:
-        raise ValueError(f"k: must be at least 1, not {k}")
-    shape = list(features.shape)
-    if features.dim() == 6 and shape[2] == k and shape[3] == k:
-        return features
-    if features.dim() != 4:
-        raise ValueError(f"features: the shape must be [N, C*k*k, H, W] with k = {k}, not {shape}")
-    if shape[1] % (k * k):
-        raise ValueError(
-            f"features: {shape[1]} channels are not a multiple of k*k = {k * k} (shape {shape})"
-        )
-    return features.unflatten(1, (shape[1] // (k * k), k, k))
-
-
-def _fake_forward(features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
+def _fake(features: Tensor, rois: Tensor, *numbers: object) -> Tensor:
     """[R, C, k, k] whose memory order is [R, k, k, C]."""
     _, classes, k, _, _, _ = features.shape
     shape = (rois.shape[0], classes, k, k)
     return features.new_empty_strided(shape, (k * k * classes, 1, k * classes, classes))
 
 
-def _fake_backward(
-    gradient: Tensor, rois: Tensor, spatial_scale: float, size: list[int], stride: list[int]
-) -> Tensor:
-    return gradient.new_empty_strided(size, stride)
-
-
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    features, rois, ctx.spatial_scale = inputs
-    ctx.save_for_backward(rois)
-    ctx.size = list(features.shape)
-    # The gradient takes the memory order of the maps; overlapping ones (expanded) get a plain one.
-    ctx.stride = list(torch.empty_like(features, device="meta").stride())
-
-
-def _backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
-    (rois,) = ctx.saved_tensors
-    maps = torch.ops.rfcn.psroi_pool_backward(
-        gradient, rois, ctx.spatial_scale, ctx.size, ctx.stride
-    )
-    return maps, None, None
-
-
-def _save_for_second(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    _, rois, ctx.spatial_scale, _, _ = inputs
-    ctx.save_for_backward(rois)
-
-
-def _second_backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
-    """The backward is linear too, and its transpose is the forward."""
-    (rois,) = ctx.saved_tensors
-    pooled = torch.ops.rfcn.psroi_pool(gradient, rois, ctx.spatial_scale)
-    return pooled, None, None, None, None
-
-
-if library.declared("psroi_pool"):
-    torch.library.register_fake("rfcn::psroi_pool", _fake_forward)
-    torch.library.register_fake("rfcn::psroi_pool_backward", _fake_backward)
-    torch.library.register_autograd("rfcn::psroi_pool", _backward, setup_context=_save)
-    torch.library.register_autograd(
-        "rfcn::psroi_pool_backward", _second_backward, setup_context=_save_for_second
-    )
+linear.register("psroi_pool", _fake)

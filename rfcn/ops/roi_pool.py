@@ -10,13 +10,10 @@ with round() half away from zero. A bin without cells gives 0 and passes no grad
 gradient goes to the first cell, row by row, that holds the largest value.
 """
 
-import math
-
 from torch import Tensor, nn
 
 import rfcn.ops.plain.roi_pool as plain
-from rfcn.ops.checks import DEBUG, check_dtype, check_rois, check_rows
-from rfcn.ops.psroi_pool import MAP_DTYPES
+from rfcn.ops.checks import check_maps_and_rois, two_sides
 
 
 def roi_pool(
@@ -45,18 +42,11 @@ def roi_pool(
             row. On CUDA that RoI gives zeros instead, since a check would stall the GPU
             (RFCN_DEBUG=1 checks).
     """
-    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"output_size: must be one or two whole numbers >= 1, not {output_size}")
+    size = two_sides(output_size)
     if features.dim() != 4:
         shape = list(features.shape)
         raise ValueError(f"features: the shape must be [N, D, H, W], not {shape}")
-    check_dtype("features", features, MAP_DTYPES)
-    check_rows("rois", rois, 5, features)
-    if not 0 < spatial_scale < math.inf:
-        raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
-    if DEBUG and rois.is_cuda:
-        check_rois(rois, features.shape[0])
+    check_maps_and_rois(features, rois, spatial_scale)
     return plain.roi_pool(features, rois.detach(), size, spatial_scale)
 
 
