@@ -35,11 +35,14 @@ def nms(
         ValueError: a shape, dtype, device, the threshold or the limit does not fit.
     """
     _check(boxes, scores, threshold, groups, limit)
-    order = torch.sort(scores.detach(), descending=True, stable=True).indices
-    order = order.masked_select(~scores.isnan().index_select(0, order))
+    known = ~scores.isnan()
+    # Runtimes of exported graphs do not agree on where a NaN is sorted to.
+    keys = torch.where(known, scores.detach(), -torch.inf)
+    order = torch.sort(keys, descending=True, stable=True).indices
+    order = order.masked_select(known.index_select(0, order))
     ranked = boxes.detach().index_select(0, order)
     ranked_groups = None if groups is None else groups.index_select(0, order)
-    most = len(order) if limit is None else limit
+    most = -1 if limit is None else limit  # not len(order), which a trace does not know
     if library.is_compiled("nms", boxes.device):
         keep = torch.ops.rfcn.nms(ranked, ranked_groups, float(threshold), most)
     else:

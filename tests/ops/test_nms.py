@@ -33,6 +33,14 @@ def test_whole_number_boxes_on_the_threshold(backend):
         assert nms(boxes, scores, exact).tolist() == reference.nms(boxes, scores, exact)
 
 
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_an_iou_equal_to_the_threshold_lets_live(backend, tenths):
+    boxes = torch.tensor(
+        [[0.0, 0, 10, 1], [0, 0, tenths, 1]]
+    )  # IoU: tenths / 10, correctly rounded
+    assert nms(boxes, torch.tensor([1.0, 0.5]), tenths / 10).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("limit", [0, 1, 5, 63, 64, 65, 1000])
 def test_stops_at_the_limit(backend, limit):
     boxes, scores = random_boxes(300, 1, spread=500.0)

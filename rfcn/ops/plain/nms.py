@@ -1,17 +1,22 @@
-"""nms in plain PyTorch, for any device."""
+"""nms in plain PyTorch, for any device.
+
+How many boxes are looked at depends on their values, which no graph can hold: to `torch.compile`
+and `torch.export` it is one operator of its own.
+"""
 
 import torch
 from torch import Tensor
 
 
+@torch.library.custom_op("rfcn_plain::nms", mutates_args=())
 def nms(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> Tensor:
-    """boxes: [B, 4], best first -> [B] bool, which are kept; see `rfcn.ops.nms`."""
+    """boxes: [B, 4], best first -> [B] bool, which are kept; see `rfcn.ops.nms`. limit < 0: all."""
     count = len(boxes)
     alive = torch.ones(count, dtype=torch.bool, device=boxes.device)
     keep = torch.zeros_like(alive)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     at = 0
-    for _ in range(limit):
+    for _ in range(count if limit < 0 else limit):
         left = alive[at:].nonzero()
         if len(left) == 0:
             break
@@ -30,3 +35,11 @@ def nms(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> T
         if at >= count:
             break
     return keep
+
+
+@nms.register_fake
+def _fake(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> Tensor:
+    return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
+
+
+OPERATOR = torch.ops.rfcn_plain.nms.default
