@@ -12,12 +12,14 @@ from torch import nn
 
 from rfcn.config import schema
 from rfcn.config.classes import read_class_file
+from rfcn.config.loader import config_from_mapping
 from rfcn.config.paths import expand_path
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.sample import Dataset
 from rfcn.datasets.voc import VOCDataset
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
+from rfcn.engine.weights import load_weights
 from rfcn.errors import ConfigError, MachineError
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.anchors import AnchorGrid
@@ -31,6 +33,7 @@ from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork,
 from rfcn.models.sampling import AllRoIs, RandomRoIs
 from rfcn.models.test_time import OneLook, TestTimeDetector
 from rfcn.models.tiny import TinyBackbone
+from rfcn.models.transfer import transfer
 from rfcn.models.weights import load_backbone
 from rfcn.structures import Pyramid
 
@@ -61,6 +64,21 @@ def build_detector(
             box_std=config.box_std,
         ),
     )
+
+
+def start_from(detector: TwoStageDetector, class_names: Sequence[str], folder: str) -> list[str]:
+    """Give a detector what it shares with the one in a weights folder; what was done, in words.
+
+    Raises:
+        WeightsError: the folder is missing or broken, or nothing of it fits.
+    """
+    path = expand_path(folder, key="train.start_from")
+    state, metadata = load_weights(path)
+    config = config_from_mapping(metadata["config"], source=f"{path}: stored config")
+    with torch.device("meta"):  # its shapes matter, not its values
+        old = build_detector(config.model, metadata["classes"], pretrained=False)
+    report = transfer(detector, class_names, old, state, metadata["classes"])
+    return [f"starting from {path}: {line}" for line in report.describe(class_names)]
 
 
 def build_backbone(

@@ -15,6 +15,7 @@ from rfcn.build import (
     build_schedule,
     build_train_loader,
     find_device,
+    start_from,
 )
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
@@ -106,8 +107,9 @@ class Experiment:
             config.train.batch_size,
         )
         torch.manual_seed(config.runtime.seed)
+        fine_tunes = config.train.start_from is not None
         self.model = build_detector(
-            config.model, train_set.class_names, pretrained=state is None
+            config.model, train_set.class_names, pretrained=state is None and not fine_tunes
         ).to(device)
         # what the convolutions of CPUs and GPUs alike are fastest with
         self.model.to(memory_format=torch.channels_last)
@@ -119,6 +121,8 @@ class Experiment:
         self.result: VOCResult | None = None
         if state is not None:
             self._take_up(state)
+        elif config.train.start_from is not None:
+            self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""

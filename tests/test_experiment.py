@@ -249,6 +249,15 @@ def test_what_the_data_set_notes_is_said(short, trained_run, tmp_path: Path, cap
     assert "note: Names listed more than once were used once: 1 (1 in" in capsys.readouterr().out
 
 
+def test_fine_tuning_starts_from_the_weights_of_another_run(
+    short, trained_run, tmp_path: Path, capsys
+) -> None:
+    folder = trained_run.output / "weights" / "last"
+    run_experiment(short(f"train.start_from={folder}", "train.iterations=3"), tmp_path / "run")
+    assert "0 by class" not in (said := capsys.readouterr().out)
+    assert f"note: starting from {folder}: " in said
+
+
 # ---------------------------------------------------------------------------------------- it learns
 
 

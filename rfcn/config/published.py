@@ -107,6 +107,12 @@ SOURCES: dict[str, Source] = {
     "model.postprocess.score_threshold": Source(None, "none", 1e-3),
     "model.postprocess.nms_threshold": _all(0.3),
     "model.postprocess.max_detections": Source(None, 400, 300),
+    "model.test_time.short_sides": Source(
+        OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"
+    ),
+    "model.test_time.assignment": Source("", "nearest", "", "acts with several sizes only"),
+    "model.test_time.flip": _all(False),
+    "model.test_time.box_iterations": _all(0),
     "model.pixel_mean": Source(
         None, "BGR 103.0 115.9 122.8", "BGR 103.1 115.9 123.2", _TORCHVISION
     ),
@@ -121,15 +127,10 @@ SOURCES: dict[str, Source] = {
     "data.use_difficult": _codes(False),
     "data.train_short_sides": Source(_SCALES, (600,), (600,)),
     "data.test_short_side": _all(600),
-    "model.test_time.short_sides": Source(
-        OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"
-    ),
-    "model.test_time.assignment": Source("", "nearest", "", "acts with several sizes only"),
-    "model.test_time.flip": _all(False),
-    "model.test_time.box_iterations": _all(0),
     "data.max_long_side": _codes(1000),
     "data.flip": _codes(True),
     "data.workers": _own(_RUN),
+    "train.start_from": _own("a detector trained before"),
     "train.lr": Source(1e-3, 1e-3, 5e-4),
     "train.iterations": Source(30_000, 110_000, "7 epochs"),
     "train.lr_steps": Source((20_000,), (80_000,), "4.83 epochs"),

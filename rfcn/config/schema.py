@@ -287,6 +287,10 @@ class Data(Section):
 class Train(Section):
     """The schedule, stated for a batch size and scaled to the real one (Goyal et al., 2017)."""
 
+    start_from: str | None = None
+    """Weights folder of a trained detector to go on from, of the same or of other classes: layers
+    of equal shape are taken over, rows of classes by their names (paper, section 4.1: COCO, then
+    VOC). Nothing: `model.backbone.weights` alone."""
     lr: Positive = 1e-3
     """Learning rate (paper, section 3)."""
     iterations: Count = 30_000

@@ -83,6 +83,16 @@ class RFCNHead(nn.Module):
         what the convolution wrote: all classes of a cell and bin lie side by side."""
         return layer(reduced).unflatten(1, (self.k, self.k, -1)).permute(0, 3, 1, 2, 4, 5)
 
+    def class_rows(self) -> dict[str, Tensor]:
+        """The rows of each layer that belong to one class: layer -> [C+1, rows a class] int64."""
+        bins, sets = self.k * self.k, self.box_sets
+        classes = self.score_maps.out_channels // bins
+        rows = {"score_maps": torch.arange(bins * classes, device="cpu").view(bins, -1).t()}
+        if sets == classes:
+            boxes = torch.arange(bins * sets * 4, device="cpu").view(bins, sets, 4)
+            rows["box_maps"] = boxes.transpose(0, 1).flatten(1)
+        return rows
+
     def get_extra_state(self) -> Tensor:
         """The mark that travels with the weights: the order of their rows."""
         return torch.tensor(BIN_MAJOR)
