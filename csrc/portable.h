@@ -5,8 +5,12 @@
 
 #ifdef __CUDACC__
 #define RFCN_HD __host__ __device__ inline
+#define RFCN_DEVICE __device__ inline
+#define RFCN_UNROLL _Pragma("unroll")
 #else
 #define RFCN_HD inline
+#define RFCN_DEVICE inline  // what only kernels call, and host tests of them
+#define RFCN_UNROLL
 #endif
 
 // Builds a function for several vector widths; the loader picks one. Where the compiler cannot,

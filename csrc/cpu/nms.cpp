@@ -39,17 +39,12 @@ struct Columns {
   const S *x1, *y1, *x2, *y2, *area;
 };
 
-// Whether any pair may be above the threshold. `bound` lies a little below it, so that rounding
-// only ever costs a look at the exact quotient.
 template <class S>
 inline bool may_suppress_block(const Columns<S> kept, const Box<S>& box, S bound) {
   int found = 0;
   for (int64_t n = 0; n < kBlock; ++n) {
-    const S width = smaller(kept.x2[n], box.x2) - larger(kept.x1[n], box.x1);
-    const S height = smaller(kept.y2[n], box.y2) - larger(kept.y1[n], box.y1);
-    const S common = larger(S(0), width) * larger(S(0), height);
-    const S united = kept.area[n] + box.area - common;
-    found |= static_cast<int>(common > S(0)) & static_cast<int>(!(common < bound * united));
+    const Box<S> other{kept.x1[n], kept.y1[n], kept.x2[n], kept.y2[n], kept.area[n]};
+    found |= may_suppress(other, box, bound);
   }
   return found != 0;
 }
@@ -81,7 +76,7 @@ bool is_suppressed(const KeptBoxes<S>& kept, const Box<S>& box, S threshold) {
   const Columns<S> columns{kept.x1.data(), kept.y1.data(), kept.x2.data(), kept.y2.data(),
                            kept.area.data()};
   const int64_t blocks = (kept.count + kBlock - 1) / kBlock;
-  const S bound = threshold * (S(1) - 16 * std::numeric_limits<S>::epsilon());
+  const S bound = below(threshold);
   for (int64_t block = 0;; ++block) {
     block = suspicious_block(columns, block, blocks, box, bound);
     if (block >= blocks) return false;
