@@ -20,10 +20,23 @@ RFCN_HD int64_t size(Range range) {
   return range.end > range.begin ? static_cast<int64_t>(range.end) - range.begin : 0;
 }
 
-// One side of a RoI on the feature grid: where it starts and how wide one of its k bins is.
+// Whose corners and rounding a RoI follows; docs/ops.md compares them. The schemas carry the number.
+enum class Semantics : int32_t { msra = 0, paper = 1, torchvision = 2 };
+
+// How every RoI of a call is cut into k bins a side, at `scale` cells a pixel.
+template <class S>
+struct Cutting {
+  Semantics semantics;
+  S scale;
+  int64_t k;
+};
+
+// One side of a RoI on the feature grid. Bin p reaches from p * bin + start to (p + 1) * bin + start,
+// counted from the whole cell `origin`: what is added before floor and ceiling is in `start`, what
+// is added after them in `origin`.
 template <class S>
 struct Side {
-  S start, bin;
+  S origin, start, bin;
 };
 
 // A finite row whose picture exists. Huge but finite corners are fine: they lie outside the map.
@@ -35,14 +48,25 @@ RFCN_HD bool is_valid(const S* roi, int64_t pictures) {
   return roi[0] >= S(0) && roi[0] < static_cast<S>(pictures) && roi[0] == std::floor(roi[0]);
 }
 
-// Rows and columns are inclusive corners in picture pixels, rounded half away from zero, with the
-// + 1 of the released operator. A side is at least a tenth of a cell.
+// From the corners of one side to its bins. round() takes halves away from zero.
+//   msra: inclusive pixels, rounded, + 1 at the end, then scaled; start stays a fraction of a cell,
+//     and a side is at least a tenth of a cell.
+//   paper: the same corners, rounded to whole cells once scaled, at least one cell.
+//   torchvision: scaled, then rounded to whole cells, without the + 1; at least one cell.
 template <class S>
-RFCN_HD Side<S> psroi_side(S low, S high, S scale, int64_t k) {
-  const S start = std::round(low) * scale;
-  const S end = (std::round(high) + S(1)) * scale;
+RFCN_HD Side<S> roi_side(const Cutting<S>& cutting, S low, S high) {
+  const S k = static_cast<S>(cutting.k);
+  const bool in_pixels = cutting.semantics != Semantics::torchvision;
+  S start = (in_pixels ? std::round(low) : low) * cutting.scale;
+  S end = (in_pixels ? std::round(high) + S(1) : high) * cutting.scale;
+  if (cutting.semantics == Semantics::msra) {
+    const S length = end - start;
+    return {S(0), start, (length > S(0.1) ? length : S(0.1)) / k};
+  }
+  start = std::round(start);
+  end = std::round(end);
   const S length = end - start;
-  return {start, (length > S(0.1) ? length : S(0.1)) / static_cast<S>(k)};
+  return {start, S(0), (length > S(1) ? length : S(1)) / k};
 }
 
 // An edge as a cell, cut to the map before it becomes an integer: no overflow, and NaN becomes 0.
@@ -58,19 +82,19 @@ template <class S>
 RFCN_HD Range bin_cells(Side<S> side, int64_t p, int64_t limit) {
   const S begin = std::floor(multiply_then_add(static_cast<S>(p), side.bin, side.start));
   const S end = std::ceil(multiply_then_add(static_cast<S>(p + 1), side.bin, side.start));
-  return {cut(begin, limit), cut(end, limit)};
+  return {cut(begin + side.origin, limit), cut(end + side.origin, limit)};
 }
 
 // The same as a table, for one RoI: ranges[p] are the rows of bin row p, ranges[k + p] the columns
 // of bin column p. The rows of a RoI that is not valid stay empty.
 template <class S>
-RFCN_HD void tabulate_cells(const S* roi, bool valid, S scale, int64_t k, int64_t height,
+RFCN_HD void tabulate_cells(const S* roi, bool valid, const Cutting<S>& cutting, int64_t height,
                             int64_t width, Range* ranges) {
-  const Side<S> y = psroi_side(roi[2], roi[4], scale, k);
-  const Side<S> x = psroi_side(roi[1], roi[3], scale, k);
-  for (int64_t p = 0; p < k; ++p) {
+  const Side<S> y = roi_side(cutting, roi[2], roi[4]);
+  const Side<S> x = roi_side(cutting, roi[1], roi[3]);
+  for (int64_t p = 0; p < cutting.k; ++p) {
     ranges[p] = valid ? bin_cells(y, p, height) : Range{0, 0};
-    ranges[k + p] = valid ? bin_cells(x, p, width) : Range{0, 0};
+    ranges[cutting.k + p] = valid ? bin_cells(x, p, width) : Range{0, 0};
   }
 }
 

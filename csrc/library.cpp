@@ -2,9 +2,15 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(rfcn, m) {
-  m.def("psroi_pool(Tensor features, Tensor rois, float spatial_scale) -> Tensor");
   m.def(
-      "psroi_pool_backward(Tensor gradient, Tensor rois, float spatial_scale, "
+      "psroi_pool(Tensor features, Tensor rois, float spatial_scale, int semantics) -> Tensor");
+  m.def(
+      "psroi_pool_backward(Tensor gradient, Tensor rois, float spatial_scale, int semantics, "
+      "SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def(
+      "psroi_vote(Tensor features, Tensor rois, float spatial_scale, int semantics) -> Tensor");
+  m.def(
+      "psroi_vote_backward(Tensor gradient, Tensor rois, float spatial_scale, int semantics, "
       "SymInt[] size, SymInt[] stride) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
 }

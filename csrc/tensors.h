@@ -34,16 +34,35 @@ inline Tensor empty_like_maps(const Tensor& like, const std::vector<int64_t>& si
   return Tensor(handle);
 }
 
-inline void check_gradient(const Tensor& gradient, int64_t rois, const ScoreMaps& maps) {
-  require(gradient.dim() == 4 && gradient.size(0) == rois && gradient.size(1) == maps.classes &&
-              gradient.size(2) == maps.k && gradient.size(3) == maps.k,
-          "the gradient must have the shape [rois, classes, k, k]");
+// How the RoIs of a call are cut, in their own dtype.
+template <class S>
+Cutting<S> cutting(int64_t semantics, double spatial_scale, int64_t k) {
+  require(semantics >= 0 && semantics <= 2, "semantics must be 0 (msra), 1 (paper) or 2 ",
+          "(torchvision), not ", semantics);
+  return {static_cast<Semantics>(semantics), static_cast<S>(spatial_scale), k};
+}
+
+// The strides of the gradient of pooled scores [rois, classes, k, k] or, of two dimensions, of votes
+// [rois, classes].
+inline PooledStrides gradient_strides(const Tensor& gradient, int64_t rois, const ScoreMaps& maps) {
+  const bool voted = gradient.dim() == 2;
+  require((voted || gradient.dim() == 4) && gradient.size(0) == rois &&
+              gradient.size(1) == maps.classes &&
+              (voted || (gradient.size(2) == maps.k && gradient.size(3) == maps.k)),
+          "the gradient must have the shape [rois, classes, k, k], or [rois, classes] of a vote");
+  if (voted) return {gradient.stride(0), gradient.stride(1), 0, 0};
+  return {gradient.stride(0), gradient.stride(1), gradient.stride(2), gradient.stride(3)};
 }
 
 // [rois, classes, k, k] with all classes of a bin side by side (torch calls it channels-last).
 inline Tensor empty_pooled(const Tensor& like, int64_t rois, const ScoreMaps& maps) {
   const int64_t k = maps.k, classes = maps.classes;
   return empty_like_maps(like, {rois, classes, k, k}, {k * k * classes, 1, k * classes, classes});
+}
+
+// [rois, classes].
+inline Tensor empty_votes(const Tensor& like, int64_t rois, const ScoreMaps& maps) {
+  return empty_like_maps(like, {rois, maps.classes}, {maps.classes, 1});
 }
 
 }  // namespace rfcn

@@ -9,6 +9,30 @@
 namespace rfcn {
 namespace {
 
+// Gradients with the classes side by side: of bins [rois][i][j][class], or of votes [rois][class],
+// which every bin reads and which its `voters` bins share.
+template <class T>
+struct Gradient {
+  const T* data;
+  int64_t roi, bin, voters;
+
+  const T* of(int64_t r, int64_t index) const { return data + r * roi + index * bin; }
+};
+
+template <class T>
+Gradient<T> gradient_of(const Tensor& gradient, const ScoreMaps& maps, const PooledStrides& stride,
+                        std::unique_ptr<T[]>& copied) {
+  const int64_t bins = maps.k * maps.k, classes = maps.classes;
+  if (gradient.dim() == 4) {
+    return {gradient_by_bin(gradient, copied), bins * classes, classes, 1};
+  }
+  const T* in = gradient.const_data_ptr<T>();
+  if (stride.klass == 1) return {in, stride.roi, 0, bins};
+  copied = scratch<T>(gradient.numel());
+  copy(in, stride.roi, stride.klass, copied.get(), classes, int64_t(1), gradient.size(0), classes);
+  return {copied.get(), classes, 0, bins};
+}
+
 // The gradient of one bin of one RoI, shared among its cells. `lanes` classes from `klass` on.
 template <class T, class A>
 void share_bin(const T* gradient, int64_t klass, int64_t lanes, int64_t area, A* share) {
@@ -17,13 +41,12 @@ void share_bin(const T* gradient, int64_t klass, int64_t lanes, int64_t area, A*
   }
 }
 
-// gradient: [rois][i][j][class].
 template <class T>
-void backward_by_tiles(const T* gradient, const ScoreMaps& maps,
+void backward_by_tiles(const Gradient<T>& gradient, const ScoreMaps& maps,
                        const std::vector<std::vector<int64_t>>& rois,
                        const std::vector<Range>& tables, T* result) {
   using A = accumulate_t<T>;
-  const int64_t k = maps.k, classes = maps.classes;
+  const int64_t k = maps.k;
   const TilePlan plan(maps, sizeof(A));
   const int64_t lanes = plan.lanes;
   torch::stable::parallel_for(0, plan.tiles(), 1, [&](int64_t first, int64_t last) {
@@ -35,8 +58,8 @@ void backward_by_tiles(const T* gradient, const ScoreMaps& maps,
         const Range rows = tables[r * 2 * k + part.i], columns = tables[r * 2 * k + k + part.j];
         const int64_t area = size(rows) * size(columns);
         if (area == 0) continue;
-        share_bin(gradient + ((r * k + part.i) * k + part.j) * classes, part.klass, part.classes,
-                  area, share.data());
+        share_bin(gradient.of(r, part.i * k + part.j), part.klass, part.classes,
+                  area * gradient.voters, share.data());
         add_to_bin(tile.data(), maps.width * lanes, lanes, rows, columns, lanes, share.data());
       }
       store_tile(tile.data(), maps, part.classes, lanes,
@@ -49,7 +72,7 @@ void backward_by_tiles(const T* gradient, const ScoreMaps& maps,
 template <class T>
 struct Strips {
   using A = accumulate_t<T>;
-  const T* gradient;
+  Gradient<T> gradient;
   const ScoreMaps& maps;
   const std::vector<std::vector<int64_t>>& rois;
   const std::vector<Range>& tables;
@@ -67,7 +90,7 @@ struct Strips {
     const Range rows = tables[r * 2 * k + i], all = tables[r * 2 * k + k + j];
     const Range columns{std::max(all.begin, strip.begin), std::min(all.end, strip.end)};
     if (size(columns) == 0) return;
-    share_bin(gradient + (r * k * k + bin) * maps.classes, 0, maps.classes, size(rows) * size(all),
+    share_bin(gradient.of(r, bin), 0, maps.classes, size(rows) * size(all) * gradient.voters,
               share);
     add_to_bin(sums + bin * maps.classes, 0, channels(), Range{0, 1},
                Range{columns.begin - strip.begin, columns.end - strip.begin}, maps.classes, share);
@@ -114,21 +137,23 @@ struct Strips {
   }
 };
 
-Tensor psroi_pool_backward(Tensor gradient, Tensor rois, double spatial_scale,
-                           std::vector<int64_t> size, std::vector<int64_t> stride) {
+// Of bins [rois, classes, k, k] or of votes [rois, classes]: the gradient's shape says which.
+Tensor backward(Tensor gradient, Tensor rois, double spatial_scale, int64_t semantics,
+                std::vector<int64_t> size, std::vector<int64_t> stride) {
   check_rows(rois, kRoiColumns, "rois");
   const ScoreMaps maps = score_maps(size, stride);
   const int64_t count = rois.size(0);
-  check_gradient(gradient, count, maps);
+  const PooledStrides strides = gradient_strides(gradient, count, maps);
   Tensor result = empty_like_maps(gradient, size, stride);
   RFCN_DISPATCH_BOXES(rois.scalar_type(), "psroi_pool_backward", [&] {
     using roi_t = scalar_t;
     const roi_t* rows = rois.const_data_ptr<roi_t>();
-    const std::vector<Range> tables = tabulate(rows, count, maps, spatial_scale);
+    const std::vector<Range> tables =
+        tabulate(rows, count, maps, cutting<roi_t>(semantics, spatial_scale, maps.k));
     const auto lists = rois_by_picture(rows, count, maps.pictures);
     RFCN_DISPATCH_MAPS(gradient.scalar_type(), "psroi_pool_backward", [&] {
       std::unique_ptr<scalar_t[]> copied;
-      const scalar_t* in = gradient_by_bin(gradient, copied);
+      const Gradient<scalar_t> in = gradient_of(gradient, maps, strides, copied);
       scalar_t* out = result.mutable_data_ptr<scalar_t>();
       if (maps.stride.x == 1 && maps.stride.klass != 1) {
         backward_by_tiles(in, maps, lists, tables, out);
@@ -144,5 +169,6 @@ Tensor psroi_pool_backward(Tensor gradient, Tensor rois, double spatial_scale,
 }  // namespace rfcn
 
 STABLE_TORCH_LIBRARY_IMPL(rfcn, CPU, m) {
-  m.impl("psroi_pool_backward", TORCH_BOX(&rfcn::psroi_pool_backward));
+  m.impl("psroi_pool_backward", TORCH_BOX(&rfcn::backward));
+  m.impl("psroi_vote_backward", TORCH_BOX(&rfcn::backward));
 }

@@ -10,12 +10,13 @@ namespace rfcn {
 
 // 2k ranges a RoI (tabulate_cells). Refuses a RoI that no kernel can use, by its row.
 template <class S>
-std::vector<Range> tabulate(const S* rois, int64_t count, const ScoreMaps& maps, double scale) {
+std::vector<Range> tabulate(const S* rois, int64_t count, const ScoreMaps& maps,
+                            const Cutting<S>& cutting) {
   check_rois(rois, count, maps.pictures);
   std::vector<Range> tables(count * 2 * maps.k);
   for (int64_t r = 0; r < count; ++r) {
-    tabulate_cells(rois + r * kRoiColumns, true, static_cast<S>(scale), maps.k, maps.height,
-                   maps.width, tables.data() + r * 2 * maps.k);
+    tabulate_cells(rois + r * kRoiColumns, true, cutting, maps.height, maps.width,
+                   tables.data() + r * 2 * maps.k);
   }
   return tables;
 }

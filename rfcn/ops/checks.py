@@ -11,6 +11,8 @@ DEBUG = os.environ.get("RFCN_DEBUG") == "1"
 
 MAP_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MOST_SAMPLING = 1024
+SEMANTICS = ("msra", "paper", "torchvision")
+"""Whose corners and rounding the bins of a RoI follow; the schemas carry the place in this list."""
 
 
 def check_maps_and_rois(features: Tensor, rois: Tensor, spatial_scale: float) -> None:
@@ -24,6 +26,14 @@ def check_maps_and_rois(features: Tensor, rois: Tensor, spatial_scale: float) ->
         raise ValueError(f"spatial_scale: must be a positive number, not {spatial_scale}")
     if DEBUG and rois.is_cuda:
         check_rois(rois, features.shape[0])
+
+
+def semantics_number(semantics: str) -> int:
+    """How the schemas write `semantics`. Raises ValueError where nobody knows it."""
+    if semantics not in SEMANTICS:
+        names = f"{', '.join(SEMANTICS[:-1])} or {SEMANTICS[-1]}"
+        raise ValueError(f"semantics: must be {names}, not {semantics!r}")
+    return SEMANTICS.index(semantics)
 
 
 def check_sampling_ratio(ratio: int) -> None:

@@ -17,10 +17,15 @@ from rfcn.errors import MachineError
 BUILD_COMMAND = "pip install --no-build-isolation -e . (in the source folder, with a C++ compiler)"
 
 SCHEMAS = {
-    "psroi_pool": "(Tensor features, Tensor rois, float spatial_scale) -> Tensor",
+    "psroi_pool": ("(Tensor features, Tensor rois, float spatial_scale, int semantics) -> Tensor"),
     "psroi_pool_backward": (
-        "(Tensor gradient, Tensor rois, float spatial_scale, SymInt[] size, SymInt[] stride)"
-        " -> Tensor"
+        "(Tensor gradient, Tensor rois, float spatial_scale, int semantics,"
+        " SymInt[] size, SymInt[] stride) -> Tensor"
+    ),
+    "psroi_vote": ("(Tensor features, Tensor rois, float spatial_scale, int semantics) -> Tensor"),
+    "psroi_vote_backward": (
+        "(Tensor gradient, Tensor rois, float spatial_scale, int semantics,"
+        " SymInt[] size, SymInt[] stride) -> Tensor"
     ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
 }

@@ -18,10 +18,12 @@ from torch.export import ExportedProgram
 import rfcn.ops.library as library
 import rfcn.ops.plain.nms as plain_nms
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
+import rfcn.ops.plain.psroi_vote as plain_psroi_vote
 from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {
     "psroi_pool": plain_psroi_pool.psroi_pool,
+    "psroi_vote": plain_psroi_vote.psroi_vote,
 }
 """For each operator that ONNX lacks, what computes the same from parts that it has."""
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rfcn.ops import library
+from rfcn.ops.checks import SEMANTICS
 from rfcn.ops.nms import nms
 from rfcn.ops.reference import nms as reference_nms
 
@@ -60,6 +61,12 @@ def draw_k(choose: random.Random) -> Variant:
     return Variant(classes * k * k, {"k": k})
 
 
+def draw_bins(choose: random.Random) -> Variant:
+    """The same, and whose corners and rounding the bins follow."""
+    channels, arguments = draw_k(choose)
+    return Variant(channels, {**arguments, "semantics": choose.choice(SEMANTICS)})
+
+
 def draw_output_size(choose: random.Random) -> Variant:
     """Bins and channels of an operator whose channels do not know their bin."""
     size = choose.choice(((1, 1), (1, 1), (2, 2), (1, 3), (3, 2), (7, 7)))
@@ -67,7 +74,7 @@ def draw_output_size(choose: random.Random) -> Variant:
     return Variant(channels, {"output_size": size})
 
 
-DRAWN = {"psroi_pool": draw_k, "roi_pool": draw_output_size}
+DRAWN = {"psroi_pool": draw_bins, "psroi_vote": draw_bins, "roi_pool": draw_output_size}
 """What is drawn for an operator; of others, the variants that their contract names."""
 
 

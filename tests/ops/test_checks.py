@@ -16,3 +16,9 @@ def test_check_rois_passes_good_rows_and_names_the_first_bad_one():
     changed = ROIS.clone()
     changed[0, 3] = torch.nan
     assert checks.valid_rows(changed, 2).tolist() == [False, True]
+
+
+def test_semantics_have_numbers():
+    assert [checks.semantics_number(one) for one in checks.SEMANTICS] == [0, 1, 2]
+    with pytest.raises(ValueError, match="must be msra, paper or torchvision, not 'MSRA'"):
+        checks.semantics_number("MSRA")

@@ -10,6 +10,7 @@ from rfcn.errors import MachineError
 from rfcn.ops.nms import nms
 from rfcn.ops.onnx import to_onnx
 from rfcn.ops.psroi_pool import PSRoIPool
+from rfcn.ops.psroi_vote import PSRoIVote
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'rfcn[export]'")
 
@@ -17,6 +18,8 @@ SCALE = 1 / 16
 # Each operator as a module of (features, rois), and the channels of its features.
 ROI_OPERATORS = {
     "psroi_pool": (PSRoIPool(3, SCALE), 27),
+    "psroi_pool, torchvision": (PSRoIPool(3, SCALE, "torchvision"), 27),
+    "psroi_vote": (PSRoIVote(3, SCALE), 27),
 }
 # Pictures, height, width, RoIs; the first is what is traced.
 SIZES = [(2, 5, 6, 4), (1, 9, 13, 40), (3, 1, 1, 7), (2, 7, 4, 1), (1, 8, 8, 0)]

@@ -5,6 +5,8 @@ float64, and values that are not finite are kept out of them and counted beside,
 reaches only the bins that contain it.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,28 +16,62 @@ CHUNK_ELEMENTS = 1 << 22
 """Pooled scores worked on at a time, which bounds the memory of the corners: about 32 MB each."""
 
 
-def psroi_pool(features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
+def psroi_pool(features: Tensor, rois: Tensor, spatial_scale: float, semantics: int = 0) -> Tensor:
     """features: [N, C, k, k, H, W], rois: [R, 5] -> [R, C, k, k]; see `rfcn.ops.psroi_pool`."""
-    pictures, classes, k, _, height, width = features.shape
-    traced_or_remote = torch.compiler.is_compiling() or features.device.type != "cpu"
-    if not traced_or_remote:
-        check_rois(rois, pictures)
-    if pictures == 0 or classes == 0 or rois.shape[0] == 0:
-        return features.new_zeros(rois.shape[0], classes, k, k) + 0 * features.sum()
-    valid = valid_rows(rois, pictures)
-    rows = bin_cells(rois[:, 2], rois[:, 4], spatial_scale, k, height)
-    columns = bin_cells(rois[:, 1], rois[:, 3], spatial_scale, k, width)
-    picture = torch.where(valid, rois[:, 0], 0).long()
-    rows, columns = rows * valid[:, None, None], columns * valid[:, None, None]
-    sums = _BoxSums(features)
-    if traced_or_remote:
-        pooled = sums.mean(picture, rows, columns)
-    else:
-        step = max(1, CHUNK_ELEMENTS // (classes * k * k))
-        chunks = zip(picture.split(step), rows.split(step), columns.split(step), strict=True)
-        pooled = torch.cat([sums.mean(*chunk) for chunk in chunks])
+    return pool_bins(features, rois, features.shape[2], spatial_scale, semantics)
+
+
+def pool_bins(
+    features: Tensor, rois: Tensor, k: int, spatial_scale: float, semantics: int
+) -> Tensor:
+    """features: [N, C, b, b, H, W], rois: [R, 5] -> [R, C, k, k], where b is k (every bin reads
+    maps of its own) or 1 (all bins read the same). semantics: a place in `checks.SEMANTICS`."""
+    cells = bins_of_rois(features, rois, k, spatial_scale, semantics)
+    pooled = in_chunks(features, cells, lambda means: means)
     # Same memory order as the compiled operator: the classes of a bin side by side.
-    return pooled.to(features.dtype).permute(0, 3, 1, 2)
+    return pooled.permute(0, 3, 1, 2)
+
+
+def bins_of_rois(
+    features: Tensor, rois: Tensor, k: int, spatial_scale: float, semantics: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture [R] of each RoI, and the rows and columns [R, k, 2] (begin, end) of its bins.
+
+    A RoI that no operator can use raises on the CPU; elsewhere, and traced, its bins are empty.
+    """
+    pictures, *_, height, width = features.shape
+    if not _traced_or_remote(features):
+        check_rois(rois, pictures)
+    valid = valid_rows(rois, pictures)
+    rows = bin_cells(rois[:, 2], rois[:, 4], spatial_scale, k, height, semantics)
+    columns = bin_cells(rois[:, 1], rois[:, 3], spatial_scale, k, width, semantics)
+    picture = torch.where(valid, rois[:, 0], 0).long()
+    return picture, rows * valid[:, None, None], columns * valid[:, None, None]
+
+
+def in_chunks(
+    features: Tensor,
+    cells: tuple[Tensor, Tensor, Tensor],
+    finish: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """finish(means [r, k, k, C], float64), for some RoIs at a time, in the dtype of the features.
+
+    features: [N, C, b, b, H, W]; cells: what `bins_of_rois` gives.
+    """
+    classes, (rois, k, _) = features.shape[1], cells[1].shape
+    if features.shape[0] == 0 or classes == 0 or rois == 0:
+        return finish(features.new_zeros(rois, k, k, classes) + 0 * features.sum())
+    sums = _BoxSums(features)
+    if _traced_or_remote(features):
+        return finish(sums.mean(*cells)).to(features.dtype)
+    step = max(1, CHUNK_ELEMENTS // (classes * k * k))
+    chunks = zip(*(one.split(step) for one in cells), strict=True)
+    return torch.cat([finish(sums.mean(*chunk)).to(features.dtype) for chunk in chunks])
+
+
+def _traced_or_remote(features: Tensor) -> bool:
+    """Whether values must not be asked."""
+    return torch.compiler.is_compiling() or features.device.type != "cpu"
 
 
 def round_half_away(x: Tensor) -> Tensor:
@@ -44,20 +80,48 @@ def round_half_away(x: Tensor) -> Tensor:
     return whole + x.sign() * ((x - whole).abs() >= 0.5)
 
 
-def bin_cells(low: Tensor, high: Tensor, scale: float, k: int, limit: int) -> Tensor:
+def bin_cells(
+    low: Tensor, high: Tensor, scale: float, k: int, limit: int, semantics: int = 0
+) -> Tensor:
     """The cells of each bin of one side: [R] and [R] corners -> [R, k, 2] int64 (begin, end)."""
-    start = round_half_away(low) * scale
-    end = (round_half_away(high) + 1) * scale
-    size = (end - start).clamp(min=0.1) / k
+    origin, start, length = _SIDES[semantics](low, high, scale)
+    size = length[:, None] / k
     p = torch.arange(k, device=low.device, dtype=low.dtype)
-    begin = (p * size[:, None] + start[:, None]).floor()
-    stop = ((p + 1) * size[:, None] + start[:, None]).ceil()
+    begin = (p * size + start[:, None]).floor() + origin[:, None]
+    stop = ((p + 1) * size + start[:, None]).ceil() + origin[:, None]
     edges = torch.stack([begin, stop], dim=-1).nan_to_num(nan=0.0).clamp(0, limit).long()
     return torch.stack([edges[..., 0], edges.amax(dim=-1)], dim=-1)
 
 
+# From the corners [R], [R] of one side: the whole cell from which its bins are counted, where they
+# start from there, and their length together. What is added before floor and ceiling is in the
+# start, what is added after them in the origin.
+
+
+def _msra_side(low: Tensor, high: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    start = round_half_away(low) * scale
+    end = (round_half_away(high) + 1) * scale
+    return torch.zeros_like(start), start, (end - start).clamp(min=0.1)
+
+
+def _paper_side(low: Tensor, high: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    return _whole_side(round_half_away(low) * scale, (round_half_away(high) + 1) * scale)
+
+
+def _torchvision_side(low: Tensor, high: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    return _whole_side(low * scale, high * scale)
+
+
+def _whole_side(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    start, end = round_half_away(start), round_half_away(end)
+    return start, torch.zeros_like(start), (end - start).clamp(min=1)
+
+
+_SIDES = (_msra_side, _paper_side, _torchvision_side)
+
+
 class _BoxSums:
-    """Sums over rectangles of maps [N, C, k, k, H, W]."""
+    """Sums over rectangles of maps [N, C, b, b, H, W], where b is k or 1."""
 
     def __init__(self, maps: Tensor) -> None:
         finite = maps.isfinite()
@@ -90,9 +154,8 @@ def _integral(maps: Tensor) -> Tensor:
 
 
 def _corners(integral: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The four corners of each bin. integral: [N, C, k, k, H+1, W+1] -> sums [R, k, k, C]."""
-    k = rows.shape[1]
-    bins = torch.arange(k, device=integral.device)
+    """The four corners of each bin. integral: [N, C, b, b, H+1, W+1] -> sums [R, k, k, C]."""
+    bins = torch.arange(rows.shape[1], device=integral.device) % integral.shape[2]
     by_bin = integral.permute(0, 2, 3, 4, 5, 1)
 
     def corner(y: Tensor, x: Tensor) -> Tensor:

@@ -14,15 +14,17 @@ def test_halves_round_away_from_zero():
     assert plain.round_half_away(x).tolist() == [1, -1, 3, -3, 0, 0, 8388609]
 
 
-def test_bin_cells_match_the_definition():
+@pytest.mark.parametrize("semantics", range(3))
+def test_bin_cells_match_the_definition(semantics):
     g = torch.Generator().manual_seed(0)
     low, high = (torch.rand(2, 500, generator=g) * 400 - 100).round(decimals=1)
+    cells_of = [reference._msra_cells, reference._paper_cells, reference._torchvision_cells]
     for scale in (1 / 16, 1 / 3, 1.0):
-        found = plain.bin_cells(low, high, scale, 3, 12)
+        found = plain.bin_cells(low, high, scale, 3, 12, semantics)
         for r in range(500):
             sides = low[r].numpy()[()], high[r].numpy()[()], low.numpy().dtype.type(scale)
             for p in range(3):
-                cells = range(12)[reference._cells(*sides, p, 3, 12)]
+                cells = range(12)[cells_of[semantics](*sides, p, 3, 12)]
                 begin, end = found[r, p].tolist()
                 assert list(range(begin, end)) == list(cells)
 

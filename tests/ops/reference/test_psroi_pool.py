@@ -34,8 +34,34 @@ def test_halves_round_away_from_zero(x, expected, number):
 )
 def test_cells_of_two_bins_by_hand(low, high, scale, cells):
     number = np.float32
-    found = [reference._cells(number(low), number(high), number(scale), p, 2, 6) for p in (0, 1)]
+    found = [
+        reference._msra_cells(number(low), number(high), number(scale), p, 2, 6) for p in (0, 1)
+    ]
     assert [list(range(6))[one] for one in found] == [list(one) for one in cells]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "paper", "torchvision"),
+    [
+        # at half the size: 1.5 and 5 are 2 and 5 for the paper; 1.5 and 4.5, 2 and 5, without + 1
+        (3, 9, [range(2, 4), range(3, 5)], [range(2, 4), range(3, 5)]),
+        # 2 and 4.5, that is 5; 2 and 4
+        (3, 8, [range(2, 4), range(3, 5)], [range(2, 3), range(3, 4)]),
+        # one cell at least, which both bins read
+        (8, 2, [range(4, 5), range(4, 5)], [range(4, 5), range(4, 5)]),
+        # cut to the map: -2 and 1; -2 and 0.5, that is 1
+        (-4, 1, [range(0), range(1)], [range(0), range(1)]),
+    ],
+)
+def test_whole_sides_by_hand(low, high, paper, torchvision):
+    number = np.float32
+    sides = number(low), number(high), number(0.5)
+    for cells_of, expected in (
+        (reference._paper_cells, paper),
+        (reference._torchvision_cells, torchvision),
+    ):
+        found = [cells_of(*sides, p, 2, 6) for p in (0, 1)]
+        assert [list(range(6))[one] for one in found] == [list(one) for one in expected]
 
 
 def test_pooling_and_its_gradient_by_hand():
