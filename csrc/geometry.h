@@ -85,6 +85,15 @@ RFCN_HD Range bin_cells(Side<S> side, int64_t p, int64_t limit) {
   return {cut(begin + side.origin, limit), cut(end + side.origin, limit)};
 }
 
+// The side of a RoI of max pooling: inclusive corners, scaled, then rounded half away from zero to
+// whole cells; at least one cell. Its bins differ from those of roi_side in the + 1.
+template <class S>
+RFCN_HD Side<S> max_pool_side(S low, S high, S scale, int64_t bins) {
+  const S start = std::round(low * scale);
+  const S length = std::round(high * scale) - start + S(1);
+  return {start, S(0), (length > S(1) ? length : S(1)) / static_cast<S>(bins)};
+}
+
 // The same as a table, for one RoI: ranges[p] are the rows of bin row p, ranges[k + p] the columns
 // of bin column p. The rows of a RoI that is not valid stay empty.
 template <class S>

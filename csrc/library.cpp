@@ -12,5 +12,11 @@ STABLE_TORCH_LIBRARY(rfcn, m) {
   m.def(
       "psroi_vote_backward(Tensor gradient, Tensor rois, float spatial_scale, int semantics, "
       "SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def(
+      "roi_pool(Tensor features, Tensor rois, int height, int width, float spatial_scale, "
+      "bool with_cells) -> (Tensor, Tensor)");
+  m.def(
+      "roi_pool_backward(Tensor gradient, Tensor cells, Tensor rois, float spatial_scale, "
+      "SymInt[] size, SymInt[] stride) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
 }

@@ -5,9 +5,11 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <optional>
 #include <vector>
 
 #include "check.h"
+#include "large_pages.h"
 #include "psroi_pool.h"
 
 namespace rfcn {
@@ -22,16 +24,25 @@ ScoreMaps score_maps(const List& size, const List& stride) {
           {stride[0], stride[1], stride[2], stride[3], stride[4], stride[5]}};
 }
 
+// Where `like` is, and of its dtype unless another is given.
 inline Tensor empty_like_maps(const Tensor& like, const std::vector<int64_t>& size,
-                              const std::vector<int64_t>& stride) {
+                              const std::vector<int64_t>& stride,
+                              std::optional<int32_t> other_dtype = std::nullopt) {
   int32_t dtype = 0, device = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  dtype = other_dtype.value_or(dtype);
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
   AtenTensorHandle handle;
   TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(size.size()), size.data(),
                                                   stride.data(), dtype, device,
                                                   like.get_device_index(), &handle));
-  return Tensor(handle);
+  Tensor made(handle);
+  if (device == aoti_torch_device_type_cpu()) {
+    int64_t bytes = 0;
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_storage_size(handle, &bytes));
+    expect_to_fill(made.mutable_data_ptr(), bytes);
+  }
+  return made;
 }
 
 // How the RoIs of a call are cut, in their own dtype.

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "../roi_pool.h"
 #include "../tensors.h"
 #include "tiles.h"
 
@@ -17,6 +18,19 @@ std::vector<Range> tabulate(const S* rois, int64_t count, const ScoreMaps& maps,
   for (int64_t r = 0; r < count; ++r) {
     tabulate_cells(rois + r * kRoiColumns, true, cutting, maps.height, maps.width,
                    tables.data() + r * 2 * maps.k);
+  }
+  return tables;
+}
+
+// The same for max pooling: bins.ranges() ranges a RoI (tabulate_max_pool).
+template <class S>
+std::vector<Range> tabulate_bins(const S* rois, int64_t count, const ScoreMaps& maps, Bins bins,
+                                 double scale) {
+  check_rois(rois, count, maps.pictures);
+  std::vector<Range> tables(count * bins.ranges());
+  for (int64_t r = 0; r < count; ++r) {
+    tabulate_max_pool(rois + r * kRoiColumns, true, static_cast<S>(scale), bins, maps.height,
+                      maps.width, tables.data() + r * bins.ranges());
   }
   return tables;
 }

@@ -10,8 +10,11 @@
 
 namespace rfcn {
 
-// Four by four floats: rows become columns. Both sides step by their stride from row to row.
-inline void transpose_4x4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
+// Four by four elements of four bytes: rows become columns. Both sides step by their stride from row
+// to row. The vectors carry the bits and never look at them, so whole numbers pass as well.
+template <class T>
+inline void transpose_4x4(const T* src, int64_t src_stride, T* dst, int64_t dst_stride) {
+  static_assert(sizeof(T) == 4);
 #if defined(__GNUC__)
   typedef float Four __attribute__((vector_size(16)));
   typedef int32_t Lanes __attribute__((vector_size(16)));
@@ -64,7 +67,7 @@ template <class From, class To>
 void copy(const From* src, int64_t src_row, int64_t src_column, To* dst, int64_t dst_row,
           int64_t dst_column, int64_t rows, int64_t columns) {
   constexpr int64_t kBlock = 16;
-  constexpr bool kFloats = std::is_same_v<From, float> && std::is_same_v<To, float>;
+  constexpr bool kFourBytes = std::is_same_v<From, To> && sizeof(From) == 4;
   const bool turns = (src_row == 1 && dst_column == 1) || (src_column == 1 && dst_row == 1);
   for (int64_t row = 0; row < rows; row += kBlock) {
     for (int64_t column = 0; column < columns; column += kBlock) {
@@ -73,7 +76,7 @@ void copy(const From* src, int64_t src_row, int64_t src_column, To* dst, int64_t
       const From* from = src + row * src_row + column * src_column;
       To* to = dst + row * dst_row + column * dst_column;
       int64_t done_rows = 0, done_columns = 0;
-      if constexpr (kFloats) {
+      if constexpr (kFourBytes) {
         if (turns) {
           done_rows = height / 4 * 4, done_columns = width / 4 * 4;
           const bool rows_lie = src_row == 1;  // else columns do, and the roles change

@@ -27,6 +27,14 @@ SCHEMAS = {
         "(Tensor gradient, Tensor rois, float spatial_scale, int semantics,"
         " SymInt[] size, SymInt[] stride) -> Tensor"
     ),
+    "roi_pool": (
+        "(Tensor features, Tensor rois, int height, int width, float spatial_scale,"
+        " bool with_cells) -> (Tensor, Tensor)"
+    ),
+    "roi_pool_backward": (
+        "(Tensor gradient, Tensor cells, Tensor rois, float spatial_scale, SymInt[] size,"
+        " SymInt[] stride) -> Tensor"
+    ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
 }
 """Every operator as `csrc/library.cpp` must declare it: a library built from older sources is

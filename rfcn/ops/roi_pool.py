@@ -10,8 +10,10 @@ with round() half away from zero. A bin without cells gives 0 and passes no grad
 gradient goes to the first cell, row by row, that holds the largest value.
 """
 
+import torch
 from torch import Tensor, nn
 
+import rfcn.ops.library as library
 import rfcn.ops.plain.roi_pool as plain
 from rfcn.ops.checks import check_maps_and_rois, two_sides
 
@@ -47,7 +49,11 @@ def roi_pool(
         shape = list(features.shape)
         raise ValueError(f"features: the shape must be [N, D, H, W], not {shape}")
     check_maps_and_rois(features, rois, spatial_scale)
-    return plain.roi_pool(features, rois.detach(), size, spatial_scale)
+    rois = rois.detach()
+    if not library.is_compiled("roi_pool", features.device):
+        return plain.roi_pool(features, rois, size, spatial_scale)
+    with_cells = torch.is_grad_enabled() and features.requires_grad
+    return torch.ops.rfcn.roi_pool(features, rois.contiguous(), *size, spatial_scale, with_cells)[0]
 
 
 class RoIPool(nn.Module):
@@ -65,3 +71,66 @@ class RoIPool(nn.Module):
     def extra_repr(self) -> str:
         """The numbers."""
         return f"output_size={self.output_size}, spatial_scale={self.spatial_scale:g}"
+
+
+def _fake_forward(
+    features: Tensor, rois: Tensor, height: int, width: int, spatial_scale: float, with_cells: bool
+) -> tuple[Tensor, Tensor]:
+    """The maxima [R, D, h, w] and the int32 cells they come from, or none of them."""
+    shape = (rois.shape[0], features.shape[1], height, width)
+    stride = (shape[1] * height * width, height * width, width, 1)
+    if features.stride(1) == 1:
+        stride = (shape[1] * height * width, 1, width * shape[1], shape[1])
+    pooled = features.new_empty_strided(shape, stride)
+    if not with_cells:
+        return pooled, features.new_empty(0, dtype=torch.int32)
+    return pooled, features.new_empty_strided(shape, stride, dtype=torch.int32)
+
+
+def _fake_backward(
+    gradient: Tensor,
+    cells: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    size: list[int],
+    stride: list[int],
+) -> Tensor:
+    return gradient.new_empty_strided(size, stride)
+
+
+def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    features, rois, _, _, ctx.spatial_scale, _ = inputs
+    ctx.save_for_backward(rois, output[1])
+    ctx.set_materialize_grads(False)  # or as many zeros are made for the cells, at every backward
+    ctx.size = list(features.shape)
+    # The gradient takes the memory order of the maps; overlapping ones (expanded) get a plain one.
+    ctx.stride = list(torch.empty_like(features, device="meta").stride())
+
+
+def _backward(ctx, gradient: Tensor | None, _):  # type: ignore[no-untyped-def]
+    if gradient is None:
+        return None, None, None, None, None, None
+    rois, cells = ctx.saved_tensors
+    maps = torch.ops.rfcn.roi_pool_backward(
+        gradient, cells, rois, ctx.spatial_scale, ctx.size, ctx.stride
+    )
+    return maps, None, None, None, None, None
+
+
+def _save_for_second(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(inputs[1], inputs[2])
+
+
+def _second_backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
+    """With the cells fixed the backward is linear too, and its transpose looks them up."""
+    cells, rois = ctx.saved_tensors
+    return plain.look_up(gradient, rois, cells), None, None, None, None, None
+
+
+if library.declared("roi_pool"):
+    torch.library.register_fake("rfcn::roi_pool", _fake_forward)
+    torch.library.register_fake("rfcn::roi_pool_backward", _fake_backward)
+    torch.library.register_autograd("rfcn::roi_pool", _backward, setup_context=_save)
+    torch.library.register_autograd(
+        "rfcn::roi_pool_backward", _second_backward, setup_context=_save_for_second
+    )

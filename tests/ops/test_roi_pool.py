@@ -11,6 +11,8 @@ from roi_op_faults import RoIOpFaults
 from rfcn.ops.reference import roi_pool as reference
 from rfcn.ops.roi_pool import RoIPool, roi_pool
 
+OPS = torch.ops.rfcn
+
 
 def bins(height, width):
     return {"output_size": (height, width)}
@@ -39,9 +41,16 @@ class TestRoIPool(RoIOpContract, RoIOpFaults):
         return reference.roi_pool(features, rois, spatial_scale=self.scale, **variant.arguments)
 
     def opcheck_calls(self, features, rois, variant):
-        return ()
-
-    test_64_bit_shapes_in_the_fake = None  # until the kernels are here
+        size = variant.arguments["output_size"]
+        yield OPS.roi_pool.default, (features, rois, *size, self.scale, True)
+        yield OPS.roi_pool.default, (features.detach(), rois, *size, self.scale, False)
+        pooled, cells = OPS.roi_pool(features.detach(), rois, *size, self.scale, True)
+        gradient = torch.randn_like(pooled).requires_grad_()
+        shape, stride = list(features.shape), list(features.stride())
+        yield (
+            OPS.roi_pool_backward.default,
+            (gradient, cells, rois, self.scale, shape, stride),
+        )
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.0625, 0.1, 1 / 3])

@@ -18,29 +18,54 @@ CHUNK_ELEMENTS = 1 << 24
 
 def roi_pool(features: Tensor, rois: Tensor, size: tuple[int, int], spatial_scale: float) -> Tensor:
     """features: [N, D, H, W], rois: [R, 5] -> [R, D, *size]; see `rfcn.ops.roi_pool`."""
-    pictures, channels, height, width = features.shape
     if not _traced_or_remote(features):
-        check_rois(rois, pictures)
-    last = features.stride(1) == 1
-    memory_format = torch.channels_last if last else torch.contiguous_format
+        check_rois(rois, features.shape[0])
     if 0 in features.shape or rois.shape[0] == 0:
-        pooled = features.new_zeros(rois.shape[0], channels, *size) + 0 * features.sum()
-        return pooled.contiguous(memory_format=memory_format)
-    valid = valid_rows(rois, pictures)
-    picture = torch.where(valid, rois[:, 0], 0).long()
-    rows = bin_cells(rois[:, 2], rois[:, 4], spatial_scale, size[0], height)
-    columns = bin_cells(rois[:, 1], rois[:, 3], spatial_scale, size[1], width)
-    rows, columns = rows * valid[:, None, None], columns * valid[:, None, None]
-    cells = best_cells(features, picture, rows, columns)
+        pooled = features.new_zeros(rois.shape[0], features.shape[1], *size) + 0 * features.sum()
+    else:
+        pooled = look_up(features, rois, best_cells(features, rois, size, spatial_scale))
+    return pooled.contiguous(memory_format=memory_format(features))
+
+
+def memory_format(features: Tensor) -> torch.memory_format:
+    """The result's: channels-last where the channels of a cell lie side by side."""
+    return torch.channels_last if features.stride(1) == 1 else torch.contiguous_format
+
+
+def look_up(features: Tensor, rois: Tensor, cells: Tensor) -> Tensor:
+    """The features at `cells`; 0 where they are negative. [N, D, H, W], [R, 5], [R, D, h, w]."""
     # The gradients of a cell are added in float64: exact enough for half precision, and the one
     # dtype in which PyTorch adds them in a fixed order.
-    channel = torch.arange(channels, device=features.device)
     values = features.double().flatten(2)
-    pooled = values[picture[:, None, None, None], channel, cells].to(features.dtype)
+    channel = torch.arange(features.shape[1], device=features.device)[:, None, None]
+    won = values[_picture(features, rois)[:, None, None, None], channel, cells.clamp(min=0).long()]
+    return torch.where(cells >= 0, won, 0).to(features.dtype)
+
+
+@torch.no_grad()
+def best_cells(
+    features: Tensor, rois: Tensor, size: tuple[int, int], spatial_scale: float
+) -> Tensor:
+    """The first of the largest cells of every bin; NaN is the largest of all.
+
+    features: [N, D, H, W], rois: [R, 5] -> [R, D, *size] int64, y*W + x, or -1 for an empty bin.
+    """
+    height, width = features.shape[2:]
+    valid = valid_rows(rois, features.shape[0])[:, None, None]
+    rows = bin_cells(rois[:, 2], rois[:, 4], spatial_scale, size[0], height) * valid
+    columns = bin_cells(rois[:, 1], rois[:, 3], spatial_scale, size[1], width) * valid
+    picture = _picture(features, rois)
+    if _traced_or_remote(features):  # they must not ask the values
+        cells = _best_cells(features, picture, rows, columns, (height, width))
+    else:
+        most = (_longest(rows), _longest(columns))
+        tables = features[:, :1].numel() * len(_levels(most[0])) * len(_levels(most[1]))
+        step = max(1, CHUNK_ELEMENTS // max(tables, len(rois) * size[0] * size[1]))
+        chunks = [_best_cells(one, picture, rows, columns, most) for one in features.split(step, 1)]
+        cells = torch.cat(chunks, dim=3)
     tall, wide = rows[..., 1] > rows[..., 0], columns[..., 1] > columns[..., 0]
     filled = tall[:, :, None] & wide[:, None]
-    pooled = torch.where(filled[..., None], pooled, 0).permute(0, 3, 1, 2)
-    return pooled.contiguous(memory_format=memory_format)
+    return torch.where(filled[..., None], cells, -1).permute(0, 3, 1, 2)
 
 
 def bin_cells(low: Tensor, high: Tensor, scale: float, bins: int, limit: int) -> Tensor:
@@ -55,25 +80,13 @@ def bin_cells(low: Tensor, high: Tensor, scale: float, bins: int, limit: int) ->
     return torch.stack([edges[..., 0], edges.amax(dim=-1)], dim=-1)
 
 
-@torch.no_grad()
-def best_cells(features: Tensor, picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The first of the largest cells of every bin; NaN is the largest of all.
-
-    features: [N, D, H, W], picture: [R], rows: [R, h, 2], columns: [R, w, 2]
-    -> [R, h, w, D] int64, y*W + x, or any cell where a bin is empty.
-    """
-    height, width = features.shape[2:]
-    if _traced_or_remote(features):  # they must not ask the values
-        return _best_cells(features, picture, rows, columns, (height, width))
-    most = (_longest(rows), _longest(columns))
-    tables = features[:, :1].numel() * len(_levels(most[0])) * len(_levels(most[1]))
-    answers = len(picture) * rows.shape[1] * columns.shape[1]
-    chunks = features.split(max(1, CHUNK_ELEMENTS // max(tables, answers)), dim=1)
-    return torch.cat([_best_cells(one, picture, rows, columns, most) for one in chunks], dim=3)
-
-
 def _traced_or_remote(features: Tensor) -> bool:
     return torch.compiler.is_compiling() or features.device.type != "cpu"
+
+
+def _picture(features: Tensor, rois: Tensor) -> Tensor:
+    """[R] int64; 0 for a RoI that is not valid."""
+    return torch.where(valid_rows(rois, features.shape[0]), rois[:, 0], 0).long()
 
 
 def _longest(ranges: Tensor) -> int:
@@ -88,7 +101,8 @@ def _levels(most: int) -> list[int]:
 def _best_cells(
     features: Tensor, picture: Tensor, rows: Tensor, columns: Tensor, most: tuple[int, int]
 ) -> Tensor:
-    """`best_cells` for bins of at most `most` cells a side."""
+    """picture: [R], rows: [R, h, 2], columns: [R, w, 2] -> [R, h, w, D]; an empty bin gives some
+    cell. No bin has more than `most` cells a side."""
     pictures, channels, height, width = features.shape
     # From the last cell to the first, so that the first of equal cells gets the highest rank.
     order = features.flatten(2).flip(2).argsort(dim=2, stable=True)
