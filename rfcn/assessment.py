@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from rfcn.build import build_evaluator, build_test_loader, build_tester
+from rfcn.build import AnyDetector, build_evaluator, build_test_loader, build_tester
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.evaluation.detections_file import load_detections, save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
 from rfcn.evaluation.voc import VOCResult
-from rfcn.models.detector import TwoStageDetector
 from rfcn.structures import Detections
 from rfcn.visualization.draw import draw_comparison
 from rfcn.visualization.files import write_image
@@ -22,7 +21,7 @@ SHOWN_SCORE = 0.5
 
 
 def assess(
-    model: TwoStageDetector,
+    model: AnyDetector,
     dataset: Dataset,
     config: Config,
     *,

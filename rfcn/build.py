@@ -4,8 +4,7 @@ Every function turns one section of the config into explicit keyword arguments; 
 floor ever sees a config.
 """
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from rfcn.config import schema
 from rfcn.config.classes import read_class_file
 from rfcn.config.loader import config_from_mapping
+from rfcn.config.parts import Features
 from rfcn.config.paths import expand_path
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.sample import Dataset
@@ -22,51 +22,90 @@ from rfcn.engine.schedule import Schedule
 from rfcn.engine.weights import load_weights
 from rfcn.errors import ConfigError, MachineError
 from rfcn.evaluation.voc import VOCEvaluator
-from rfcn.models.anchors import AnchorGrid
+from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
 from rfcn.models.detector import Normalize, TwoStageDetector
-from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.models.initialization import Initializer, gaussian, kaiming
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
 from rfcn.models.postprocess import PostProcess
-from rfcn.models.resnet import ResNet
-from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork, RPNHead
+from rfcn.models.rpn import RPNHead
 from rfcn.models.sampling import AllRoIs, RandomRoIs
 from rfcn.models.test_time import OneLook, TestTimeDetector
-from rfcn.models.tiny import TinyBackbone
 from rfcn.models.transfer import transfer
-from rfcn.models.weights import load_backbone
+from rfcn.parts.backbones import build_backbone
+from rfcn.parts.heads import build_head
+from rfcn.parts.proposers import build_anchor_loss, build_anchors, build_rpn
 from rfcn.structures import Pyramid
 
-logger = logging.getLogger("rfcn")
+AnyDetector = TwoStageDetector | ClassSpecificRPN
+
+INITIALIZERS: dict[str, Initializer] = {"gaussian": gaussian, "kaiming": kaiming}
 
 
 def build_detector(
-    config: schema.Model, class_names: Sequence[str], *, pretrained: bool = True
-) -> TwoStageDetector:
+    config: schema.Model | schema.ClassRPN, class_names: Sequence[str], *, pretrained: bool = True
+) -> AnyDetector:
     """The detector of a config for these classes (without background).
 
     With `pretrained=False` no backbone weights are looked for: the caller loads a whole detector.
     """
-    backbone = build_backbone(config.backbone, pretrained=pretrained)
+    build: dict[type, Callable[..., AnyDetector]] = {
+        schema.Model: build_two_stage,
+        schema.ClassRPN: build_class_rpn,
+    }
+    return build[type(config)](config, classes=len(class_names), pretrained=pretrained)
+
+
+def build_two_stage(config: schema.Model, *, classes: int, pretrained: bool) -> TwoStageDetector:
+    """Any detector of two stages. classes: C, without background."""
+    # a head that reads nothing in particular runs the backbone's last stage itself
+    features: Features = getattr(config.roi_head, "features", "conv4")
+    backbone, tail = build_backbone(config.backbone, features, pretrained=pretrained)
     sampler, roi_loss = build_roi_loss(config)
-    hidden_init = {"gaussian": gaussian, "kaiming": kaiming}[config.hidden_init]
+    hidden_init = INITIALIZERS[config.hidden_init]
     return TwoStageDetector(
         normalize=Normalize(config.pixel_mean, config.pixel_std),
         backbone=backbone,
         proposer=build_rpn(config.proposer, backbone, hidden_init),
-        roi_head=build_head(config.roi_head, backbone, hidden_init, classes=len(class_names)),
+        roi_head=build_head(config.roi_head, backbone, tail, hidden_init, classes=classes),
         sampler=sampler,
         roi_loss=roi_loss,
-        postprocess=PostProcess(
-            score_threshold=config.postprocess.score_threshold,
-            nms_threshold=config.postprocess.nms_threshold,
-            max_detections=config.postprocess.max_detections,
-            box_std=config.box_std,
-        ),
+        postprocess=build_postprocess(config.postprocess, config.box_std),
     )
 
 
-def start_from(detector: TwoStageDetector, class_names: Sequence[str], folder: str) -> list[str]:
+def build_class_rpn(config: schema.ClassRPN, *, classes: int, pretrained: bool) -> ClassSpecificRPN:
+    """The detector of one stage. classes: C, without background."""
+    section = config.proposer
+    backbone, _ = build_backbone(config.backbone, section.features, pretrained=pretrained)
+    anchors = build_anchors(section, backbone.roi_stride)
+    return ClassSpecificRPN(
+        normalize=Normalize(config.pixel_mean, config.pixel_std),
+        backbone=backbone,
+        proposer=RPNHead(
+            backbone.roi_channels,
+            section.channels,
+            len(anchors),
+            scores=classes + 1,
+            hidden_init=INITIALIZERS[config.hidden_init],
+        ),
+        anchors=anchors,
+        loss=build_anchor_loss(section, ClassAnchorLoss),
+        postprocess=build_postprocess(config.postprocess, (1, 1, 1, 1)),
+        candidates=section.candidates,
+    )
+
+
+def build_postprocess(config: schema.PostProcess, box_std: Sequence[float]) -> PostProcess:
+    """What turns outputs into detections. box_std: what the box targets were divided by."""
+    return PostProcess(
+        score_threshold=config.score_threshold,
+        nms_threshold=config.nms_threshold,
+        max_detections=config.max_detections,
+        box_std=box_std,
+    )
+
+
+def start_from(detector: AnyDetector, class_names: Sequence[str], folder: str) -> list[str]:
     """Give a detector what it shares with the one in a weights folder; what was done, in words.
 
     Raises:
@@ -79,106 +118,6 @@ def start_from(detector: TwoStageDetector, class_names: Sequence[str], folder: s
         old = build_detector(config.model, metadata["classes"], pretrained=False)
     report = transfer(detector, class_names, old, state, metadata["classes"])
     return [f"starting from {path}: {line}" for line in report.describe(class_names)]
-
-
-def build_backbone(
-    config: schema.ResNetBackbone | schema.TinyBackbone, *, pretrained: bool
-) -> ResNet | TinyBackbone:
-    """The backbone of a config."""
-    if isinstance(config, schema.TinyBackbone):
-        return TinyBackbone(config.width, stride=config.stride, norm=config.norm)
-    backbone = ResNet(
-        config.depth, frozen_stages=config.frozen_stages, conv5_norm=config.conv5_norm
-    )
-    if not pretrained:
-        return backbone
-    stages = [f"conv{number}" for number in range(1, 6)]
-    untrained = stages
-    if config.weights != "none":
-        untrained = load_backbone(backbone, config.depth, config.weights)
-    _check_untrained(config, untrained)
-    return backbone
-
-
-def _check_untrained(config: schema.ResNetBackbone, untrained: Sequence[str]) -> None:
-    """Say which stages start from random weights, where that is not plainly what was asked for."""
-    frozen = [f"conv{number}" for number in range(1, config.frozen_stages + 1)]
-    stuck = [stage for stage in untrained if stage in frozen]
-    if stuck and config.weights != "none":
-        raise ConfigError(
-            f"model.backbone: {config.weights} holds no weights for {', '.join(stuck)}, and "
-            f"frozen_stages: {config.frozen_stages} would never train them. Lower frozen_stages."
-        )
-    if stuck:
-        logger.warning(
-            "model.backbone.weights is none: %s start from random weights and stay frozen "
-            "(frozen_stages: %d)",
-            ", ".join(stuck),
-            config.frozen_stages,
-        )
-    if "conv5" not in untrained and config.conv5_norm != "frozen":
-        logger.warning(
-            "%s holds a conv5 that was trained behind batch norm, and model.backbone.conv5_norm is "
-            "%s: it starts from those weights but must learn anew; set it to frozen",
-            config.weights,
-            config.conv5_norm,
-        )
-    if untrained == ["conv5"] and config.conv5_norm == "frozen":
-        logger.warning(
-            "%s holds no conv5: it starts from random weights behind frozen batch norm, which "
-            "trains badly; set model.backbone.conv5_norm to group",
-            config.weights,
-        )
-
-
-def build_rpn(
-    config: schema.RPN, backbone: ResNet | TinyBackbone, hidden_init: Initializer = gaussian
-) -> RegionProposalNetwork:
-    """The region proposal network of a config, on the backbone's conv4."""
-    anchors = AnchorGrid(
-        base_size=config.anchors.base_size,
-        scales=config.anchors.scales,
-        ratios=config.anchors.ratios,
-        stride=backbone.stride,
-    )
-    return RegionProposalNetwork(
-        head=RPNHead(backbone.rpn_channels, config.channels, len(anchors), hidden_init=hidden_init),
-        anchors=anchors,
-        loss=AnchorLoss(
-            positive_iou=config.positive_iou,
-            negative_iou=config.negative_iou,
-            batch=config.batch,
-            positive_fraction=config.positive_fraction,
-            sigma=config.box_loss_sigma,
-        ),
-        select=ProposalSelector(
-            min_size=config.min_size,
-            candidates=config.candidates,
-            nms_threshold=config.nms_threshold,
-        ),
-        train_proposals=config.train_proposals,
-        test_proposals=config.test_proposals,
-    )
-
-
-def build_head(
-    config: schema.RFCN,
-    backbone: ResNet | TinyBackbone,
-    hidden_init: Initializer = gaussian,
-    *,
-    classes: int,
-) -> RFCNHead:
-    """The RoI head of a config, on the backbone's conv5. classes: C, without background."""
-    box_sets = {"agnostic": 1, "background_foreground": 2, "class_aware": classes + 1}
-    return RFCNHead(
-        backbone.roi_channels,
-        classes=classes,
-        k=config.k,
-        reduction=config.reduction,
-        box_sets=box_sets[config.box_sets],
-        stride=backbone.stride,
-        hidden_init=hidden_init,
-    )
 
 
 def build_roi_loss(config: schema.Model) -> tuple[AllRoIs, MeanLoss]:
@@ -203,8 +142,9 @@ def build_roi_loss(config: schema.Model) -> tuple[AllRoIs, MeanLoss]:
 
 def is_new_layer(name: str) -> bool:
     """Whether a parameter, by its name in the detector, belongs to a layer that R-FCN adds to the
-    backbone (their biases learn faster, see `train.bias_lr_factor`)."""
-    return name.startswith(("proposer.", "roi_head."))
+    backbone (their biases learn faster, see `train.bias_lr_factor`). What a head took over from the
+    backbone is as old as the backbone."""
+    return name.startswith(("proposer.", "roi_head.")) and not name.startswith("roi_head.body.")
 
 
 # ------------------------------------------------------------------------------------------- data
@@ -255,20 +195,23 @@ def build_test_loader(config: schema.Config, dataset: Dataset) -> Iterable[Pyram
 def test_sizes(config: schema.Config) -> list[tuple[int, int]]:
     """(short side, longest side) of each size a test looks at, in pixels."""
     data = config.data
-    sides = config.model.test_time.short_sides or (data.test_short_side,)
+    several = config.model.test_time.short_sides if isinstance(config.model, schema.Model) else ()
+    sides = several or (data.test_short_side,)
     return [(side, round(data.max_long_side * side / data.test_short_side)) for side in sides]
 
 
-def build_tester(model: TwoStageDetector, config: schema.Model) -> OneLook | TestTimeDetector:
+def build_tester(
+    model: AnyDetector, config: schema.Model | schema.ClassRPN
+) -> OneLook | TestTimeDetector:
     """The detector as a test uses it: one look, or several sizes, the mirror, boxes again."""
-    test_time = config.test_time
-    if test_time == schema.TestTime():
+    if isinstance(config, schema.ClassRPN) or config.test_time == schema.TestTime():
         return OneLook(model)
+    assert isinstance(model, TwoStageDetector)
     return TestTimeDetector(
         model,
-        assignment=test_time.assignment,
-        flip=test_time.flip,
-        box_iterations=test_time.box_iterations,
+        assignment=config.test_time.assignment,
+        flip=config.test_time.flip,
+        box_iterations=config.test_time.box_iterations,
         proposal_nms=config.proposer.nms_threshold,
     )
 

@@ -33,7 +33,7 @@ from rfcn.engine.weights import check_classes, save_weights
 from rfcn.errors import DataError
 from rfcn.evaluation.voc import VOCResult
 from rfcn.inference.detector import Detector
-from rfcn.inference.explain import explain
+from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import status
 from rfcn.visualization.files import write_image
 from rfcn.visualization.montage import draw_training_batch
@@ -276,7 +276,8 @@ class Experiment:
             config=self.config,
             device=self.device,
         )
-        draw_votes(detector, self.val_set, pictures / "score_maps", count=SCORE_MAP_PICTURES)
+        if has_score_maps(detector):
+            draw_votes(detector, self.val_set, pictures / "score_maps", count=SCORE_MAP_PICTURES)
 
 
 def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int) -> None:

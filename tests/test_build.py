@@ -1,13 +1,13 @@
-import logging
-
 import pytest
 import torch
-import torchvision
 from torch import nn
 
-from rfcn.build import build_backbone, build_detector, build_head, build_roi_loss, is_new_layer
+from rfcn.build import (
+    build_detector,
+    build_roi_loss,
+    is_new_layer,
+)
 from rfcn.config import schema
-from rfcn.errors import ConfigError, WeightsError
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
 from rfcn.models.normalization import FrozenBatchNorm
 from rfcn.models.resnet import ResNet
@@ -165,17 +165,6 @@ def test_every_part_knows_the_stride_of_the_tiny_backbone(stride):
     assert detector.roi_head.pool.spatial_scale == 1 / stride
 
 
-@pytest.mark.parametrize(
-    ("box_sets", "count"), [("agnostic", 1), ("background_foreground", 2), ("class_aware", 21)]
-)
-@pytest.mark.parametrize("k", [1, 3, 7])
-def test_every_head(box_sets, count, k):
-    with torch.device("meta"):
-        head = build_head(schema.RFCN(k=k, box_sets=box_sets), TinyBackbone(8), classes=20)
-    assert head.box_maps.out_channels == 4 * k * k * count
-    assert head.score_maps.out_channels == 21 * k * k
-
-
 def test_losses_come_with_their_sampler():
     sampler, loss = build_roi_loss(model(roi_loss=schema.OHEM(keep=5, foreground_iou=0.6)))
     assert type(sampler) is AllRoIs
@@ -191,60 +180,3 @@ def test_new_layers_are_those_outside_the_backbone():
     new = {name.split(".")[0] for name in names if is_new_layer(name)}
     old = {name.split(".")[0] for name in names if not is_new_layer(name)}
     assert (new, old) == ({"proposer", "roi_head"}, {"backbone"})
-
-
-# ------------------------------------------------------------------------------ backbone weights
-
-
-@pytest.fixture(scope="module")
-def trunk(tmp_path_factory):
-    """A file that ends after conv4."""
-    state = torchvision.models.resnet18(weights=None).state_dict()
-    path = tmp_path_factory.mktemp("weights") / "trunk.pth"
-    torch.save({n: v for n, v in state.items() if not n.startswith(("layer4", "fc"))}, path)
-    return path
-
-
-def resnet18(**settings):
-    return build_backbone(schema.ResNetBackbone(depth=18, **settings), pretrained=True)
-
-
-def test_weights_are_loaded(trunk):
-    backbone = resnet18(weights=str(trunk), conv5_norm="group")
-    stored = torch.load(trunk, weights_only=True)["conv1.weight"]
-    assert torch.equal(backbone.conv1.weight, stored)
-
-
-def test_no_weights_are_looked_for_when_a_detector_is_loaded():
-    config = schema.ResNetBackbone(depth=18, weights="nowhere.pth")
-    build_backbone(config, pretrained=False)
-    with pytest.raises(WeightsError, match=r"nowhere\.pth"):
-        build_backbone(config, pretrained=True)
-
-
-def test_an_untrained_conv5_behind_frozen_norms_is_said(trunk, caplog):
-    with caplog.at_level(logging.WARNING, logger="rfcn"):
-        resnet18(weights=str(trunk), conv5_norm="group")
-        assert caplog.messages == []
-        resnet18(weights=str(trunk))
-    [message] = caplog.messages
-    assert "conv5" in message
-    assert "conv5_norm" in message
-
-
-def test_frozen_random_stages_are_said(caplog):
-    with caplog.at_level(logging.WARNING, logger="rfcn"):
-        resnet18(weights="none", frozen_stages=0, conv5_norm="group")
-        assert caplog.messages == []
-        resnet18(weights="none", frozen_stages=2)
-    [message] = caplog.messages
-    assert "conv1, conv2" in message
-
-
-def test_a_file_without_a_frozen_stage_is_refused(trunk, tmp_path):
-    state = torch.load(trunk, weights_only=True)
-    path = tmp_path / "conv1.pth"
-    torch.save({n: v for n, v in state.items() if n.startswith(("conv1", "bn1"))}, path)
-    with pytest.raises(ConfigError, match=r"conv2.*frozen_stages: 2"):
-        resnet18(weights=str(path))
-    resnet18(weights=str(path), frozen_stages=1)

@@ -17,6 +17,7 @@ FLOORS = (
     ("ops",),
     ("models", "datasets", "evaluation", "visualization"),
     ("engine",),
+    ("parts",),
     ("build",),
     ("inference", "assessment"),
     ("experiment",),

@@ -82,7 +82,8 @@ class Catalogue:
         members = schema.get("discriminator", {}).get("mapping")
         if members is None:
             return schema
-        return self._resolve({"$ref": members.get(kind, next(iter(members.values())))})
+        unsaid = schema.get("default", {}).get("type", next(iter(members)))
+        return self._resolve({"$ref": members[kind if kind in members else unsaid]})
 
     def _child(self, section: Schema, key: str | int) -> Schema:
         if isinstance(key, str):

@@ -65,7 +65,10 @@ _TINY = "made for the demo, from scratch"
 _GUARD = "a guard of ours"
 _RUN = "of the machine, not of the method"
 
+_LATER = "of a system that these do not train"
+
 SOURCES: dict[str, Source] = {
+    "model.type": Source(OneOf(("two_stage", "class_rpn")), "two_stage", "two_stage"),
     "model.backbone.type": _all("resnet"),
     "model.backbone.depth": Source(OneOf((50, 101, 152)), OneOf((50, 101)), 101),
     "model.backbone.weights": Source(
@@ -80,6 +83,7 @@ SOURCES: dict[str, Source] = {
     "model.proposer.anchors.base_size": _codes(16),
     "model.proposer.anchors.scales": _codes((8, 16, 32)),
     "model.proposer.anchors.ratios": _codes((0.5, 1, 2)),
+    "model.proposer.features": Source("conv5", note=_LATER),
     "model.proposer.channels": _codes(512),
     "model.proposer.positive_iou": _codes(0.7),
     "model.proposer.negative_iou": _codes(0.3),
@@ -91,7 +95,14 @@ SOURCES: dict[str, Source] = {
     "model.proposer.train_proposals": _all(300),
     "model.proposer.test_proposals": _all(300),
     "model.proposer.min_size": Source(None, 16, 0),
-    "model.roi_head.type": _all("rfcn"),
+    "model.roi_head.type": Source(
+        OneOf(("rfcn", "naive_frcnn", "c4_frcnn")), "rfcn", OneOf(("rfcn", "c4_frcnn"))
+    ),
+    "model.roi_head.features": Source(
+        OneOf(("conv5", "conv5_stride_32", "conv4")), "conv5", OneOf(("conv5", "conv5_deformable"))
+    ),
+    "model.roi_head.pool": Source(OneOf((7, 1)), note="as in the paper each compares with"),
+    "model.roi_head.pooler": Source("max", note=_LATER),
     "model.roi_head.k": Source(OneOf((7, 3)), 7, 7),
     "model.roi_head.reduction": _all(1024),
     "model.roi_head.box_sets": _codes("background_foreground", paper="agnostic"),

@@ -7,141 +7,57 @@ default beside theirs.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rfcn.config.classes import check_class_names
+from rfcn.config.parts import (
+    C4FRCNN,
+    FCFRCNN,
+    RFCN,
+    RPN,
+    Anchors,
+    Backbone,
+    ClassAnchors,
+    NaiveFRCNN,
+    ResNetBackbone,
+    RoIHead,
+    TinyBackbone,
+    VGG16Backbone,
+)
+from rfcn.config.section import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Offsets,
+    Overlap,
+    Pixels,
+    Positive,
+    Section,
+)
 
-
-def _whole(value: object) -> object:
-    """Python takes `true` for 1 and 50.0 for 50, and so would a literal; a config must not."""
-    if type(value) is not int:
-        raise ValueError(f"expected an integer, found {value!r}")
-    return value
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Overlap = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Offsets = tuple[Positive, Positive, Positive, Positive]
-Pixels = tuple[float, float, float]
-
-
-class Section(BaseModel):
-    """A frozen mapping that refuses unknown keys and non-finite numbers."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        validate_default=True,
-    )
-
-
-# ------------------------------------------------------------------------------------- backbones
-
-
-class ResNetBackbone(Section):
-    """torchvision's ResNet, conv5 at stride 16 with the hole algorithm (paper, section 2)."""
-
-    type: Literal["resnet"] = "resnet"
-    depth: Annotated[Literal[18, 34, 50, 101, 152], BeforeValidator(_whole)] = 101
-    """Layers (paper, section 3: 101 by default; table 'depth': 50, 101, 152)."""
-    weights: str = "imagenet"
-    """`imagenet` (torchvision's IMAGENET1K_V1), the name of another of its weight enums, `none`,
-    or the path of a state dict of torchvision's key names, of the whole network or of its first
-    stages."""
-    frozen_stages: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(_whole)] = 2
-    """How many stages are never trained: 1 is conv1, 2 is conv1 and conv2 (py-R-FCN), ..."""
-    conv5_norm: Literal["frozen", "group", "batch"] = "frozen"
-    """Normalisation inside conv5: `frozen` batch norm for pretrained weights (paper's code);
-    `group` or live `batch` norm when conv5 is trained from scratch."""
-
-
-class TinyBackbone(Section):
-    """A small residual network to be trained from scratch, for the demo and for tests."""
-
-    type: Literal["tiny"]
-    width: Count = 32
-    """Channels of the first stage; each later stage doubles them, up to four times."""
-    stride: Annotated[Literal[8, 16], BeforeValidator(_whole)] = 16
-    """Picture pixels a cell of the feature maps."""
-    norm: Literal["group", "batch"] = "group"
-    """Normalisation: groups of channels, or live batch statistics. Both look at the whole picture,
-    padding included: best where the pictures of a batch have one size."""
-
-
-Backbone = Annotated[ResNetBackbone | TinyBackbone, Field(discriminator="type")]
-
-
-# --------------------------------------------------------------------------- proposals and RoIs
-
-
-class Anchors(Section):
-    """The reference boxes of the RPN (Faster R-CNN, section 3.1.1)."""
-
-    base_size: Positive = 16
-    """Side in pixels of the square the anchors are derived from."""
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
-    """Multiples of the base side: 128, 256 and 512 pixels (COCO adds 4)."""
-    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
-    """Height over width."""
-
-
-class RPN(Section):
-    """Region proposal network on conv4 (paper, section 2; Faster R-CNN, section 3.1)."""
-
-    type: Literal["rpn"] = "rpn"
-    anchors: Anchors = Anchors()
-    channels: Count = 512
-    """Width of its 3x3 convolution."""
-    positive_iou: Fraction = 0.7
-    """An anchor is positive from this IoU on, or when it is the best of a ground-truth box."""
-    negative_iou: Fraction = 0.3
-    """An anchor is negative below this IoU."""
-    batch: Count = 256
-    """Anchors sampled a picture for the loss."""
-    positive_fraction: Fraction = 0.5
-    """Most positives among them."""
-    box_loss_sigma: Positive = 3
-    """Smooth L1 is quadratic below 1/sigma^2."""
-    nms_threshold: Fraction = 0.7
-    """Proposals that overlap a better one by more are dropped."""
-    candidates: Count = 6000
-    """Best anchors that enter the NMS."""
-    train_proposals: Count = 300
-    """Proposals a picture in training (paper, section 3: N = 300)."""
-    test_proposals: Count = 300
-    """Proposals a picture at test (paper, section 3)."""
-    min_size: NonNegative = 0
-    """Proposals with a side below this many pixels of the original picture are dropped
-    (Deformable-ConvNets: 0; py-R-FCN: 16)."""
-
-    @model_validator(mode="after")
-    def _thresholds(self) -> "RPN":
-        if self.negative_iou > self.positive_iou:
-            raise ValueError("negative_iou must not exceed positive_iou")
-        return self
-
-
-# ----------------------------------------------------------------------------------------- heads
-
-
-class RFCN(Section):
-    """Position-sensitive score maps, pooling and voting (paper, section 2, equations 1 and 2)."""
-
-    type: Literal["rfcn"] = "rfcn"
-    k: Count = 7
-    """Side of the grid: k*k bins, each read from a map of its own (paper: 7; ablation: 1 and 3)."""
-    reduction: Count = 1024
-    """Width of the 1x1 convolution on conv5 (paper, section 2)."""
-    box_sets: Literal["agnostic", "background_foreground", "class_aware"] = "background_foreground"
-    """Box maps: 4k^2 for all classes (the paper), 8k^2 for background and foreground (the released
-    code), or 4k^2(C+1), one set a class."""
+__all__ = [
+    "OHEM",
+    "RFCN",
+    "RPN",
+    "Anchors",
+    "C4FRCNN",
+    "ClassRPN",
+    "Config",
+    "Data",
+    "Eval",
+    "FCFRCNN",
+    "Model",
+    "NaiveFRCNN",
+    "PostProcess",
+    "ResNetBackbone",
+    "Runtime",
+    "Sampled",
+    "TestTime",
+    "TinyBackbone",
+    "Train",
+    "VGG16Backbone",
+]
 
 
 # ---------------------------------------------------------------------------------------- losses
@@ -207,27 +123,69 @@ class TestTime(Section):
     """How often regressed boxes become RoIs again (+++: 1)."""
 
 
-class Model(Section):
-    """The spine: backbone, proposals, head, loss, post-processing."""
+class AnyModel(Section):
+    """What every detector has."""
 
+    type: str
     backbone: Backbone = ResNetBackbone()
-    proposer: RPN = RPN()
-    roi_head: RFCN = RFCN()
-    roi_loss: RoILoss = OHEM()
+    proposer: Section
     hidden_init: Literal["gaussian", "kaiming"] = "gaussian"
     """How the new hidden convolutions start (the RPN's 3x3, the head's 1x1): `gaussian` of
     deviation 0.01 (py-R-FCN), or `kaiming` (He et al., 2015), with which short schedules learn
     faster. The layers that score are always gaussian."""
-    box_std: Offsets = (0.1, 0.1, 0.2, 0.2)
-    """The head's box targets are divided by these (py-R-FCN, Deformable-ConvNets)."""
-    box_loss_weight: NonNegative = 1
-    """lambda of the paper's loss (section 2)."""
     postprocess: PostProcess = PostProcess()
-    test_time: TestTime = TestTime()
     pixel_mean: Pixels = (123.675, 116.28, 103.53)
     """Subtracted from the RGB bytes: what torchvision's ImageNet weights were trained with."""
     pixel_std: Pixels = (58.395, 57.12, 57.375)
     """Divides them afterwards."""
+
+
+class Model(AnyModel):
+    """The spine: backbone, proposals, head, loss, post-processing."""
+
+    type: Literal["two_stage"] = "two_stage"
+    proposer: RPN = RPN()
+    roi_head: RoIHead = RFCN()
+    roi_loss: RoILoss = OHEM()
+    box_std: Offsets = (0.1, 0.1, 0.2, 0.2)
+    """The head's box targets are divided by these (py-R-FCN, Deformable-ConvNets)."""
+    box_loss_weight: NonNegative = 1
+    """lambda of the paper's loss (section 2)."""
+    test_time: TestTime = TestTime()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Model":
+        needed = {"c4_frcnn": ("resnet", "tiny"), "fc_frcnn": ("vgg16",)}
+        kind, head = self.backbone.type, self.roi_head
+        if kind not in needed.get(head.type, (kind,)):
+            raise ValueError(
+                f"roi_head {head.type} runs the last stage of a {' or '.join(needed[head.type])} "
+                f"on every RoI, and this backbone is a {kind}"
+            )
+        _check_features(kind, getattr(head, "features", "conv5"), "roi_head")
+        return self
+
+
+class ClassRPN(AnyModel):
+    """One stage: an RPN that tells classes apart is the whole detector (paper, table 2)."""
+
+    type: Literal["class_rpn"]
+    proposer: ClassAnchors = ClassAnchors()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "ClassRPN":
+        _check_features(self.backbone.type, self.proposer.features, "proposer")
+        return self
+
+
+def _check_features(backbone: str, features: str, reader: str) -> None:
+    if backbone == "vgg16" and features != "conv5":
+        raise ValueError(
+            f"{reader} cannot read {features}: of a vgg16 backbone there is only conv5"
+        )
+
+
+AnyOneModel = Annotated[Model | ClassRPN, Field(discriminator="type")]
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -363,7 +321,7 @@ class Runtime(Section):
 class Config(Section):
     """A run, complete."""
 
-    model: Model = Model()
+    model: AnyOneModel = Model()
     data: Data = Data()
     train: Train = Train()
     eval: Eval = Eval()

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rfcn.build import build_detector, build_tester, test_sizes
+from rfcn.build import AnyDetector, build_detector, build_tester, test_sizes
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.schema import Config
 from rfcn.datasets.loader import collate
 from rfcn.datasets.sample import Sample
 from rfcn.datasets.transforms import resize
 from rfcn.engine.weights import load_into, load_weights
-from rfcn.models.detector import TwoStageDetector
 from rfcn.structures import Detections, ImageBatch, Pyramid, Target
 from rfcn.visualization.draw import check_picture
 
@@ -28,7 +27,7 @@ class Detector:
 
     def __init__(
         self,
-        model: TwoStageDetector,
+        model: AnyDetector,
         *,
         class_names: Sequence[str],
         config: Config,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rfcn.errors import ConfigError
 from rfcn.inference.detector import Detector
+from rfcn.models.detector import TwoStageDetector
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.structures import Features
 from rfcn.visualization.score_maps import ScoreMapView
@@ -27,8 +28,7 @@ def explain(detector: Detector, image: np.ndarray, index: int) -> list[ScoreMapV
         IndexError: there are not so many detections.
         ConfigError: the head has no score maps.
     """
-    model = detector.model
-    head = _head_of(detector)
+    model, head = _parts_of(detector)
     batch = detector.batch([image])
     features = model.features(batch)
     proposals, _ = model.proposer(batch, features)
@@ -48,8 +48,8 @@ def _view(
     detector: Detector, features: Features, image: Tensor, roi: Tensor, label: int, title: str
 ) -> ScoreMapView:
     """The view of one RoI [4] of one picture, uint8 [3, H, W]."""
-    head = _head_of(detector)
-    maps, votes = head.bins(features.roi, detector.model.rois([roi[None]]))
+    model, head = _parts_of(detector)
+    maps, votes = head.bins(features.roi, model.rois([roi[None]]))
     score = votes.mean(dim=(2, 3)).softmax(dim=1)[0, label]
     name = detector.class_names[label - 1]
     return ScoreMapView(
@@ -64,11 +64,16 @@ def _view(
     )
 
 
-def _head_of(detector: Detector) -> RFCNHead:
-    head = detector.model.roi_head
-    if not isinstance(head, RFCNHead):
-        raise ConfigError("this detector's head has no position-sensitive score maps to show.")
-    return head
+def has_score_maps(detector: Detector) -> bool:
+    """Whether there are score maps to explain a detection with."""
+    return isinstance(getattr(detector.model, "roi_head", None), RFCNHead)
+
+
+def _parts_of(detector: Detector) -> tuple[TwoStageDetector, RFCNHead]:
+    model = detector.model
+    if not isinstance(model, TwoStageDetector) or not isinstance(model.roi_head, RFCNHead):
+        raise ConfigError("this detector has no position-sensitive score maps to show.")
+    return model, model.roi_head
 
 
 def _moved_off(roi: Tensor) -> Tensor:

@@ -58,3 +58,13 @@ class AnchorGrid(nn.Module):
         )
         shifts = torch.stack([x, y, x, y], dim=-1) * self.stride  # [H, W, 4]
         return (shifts[:, :, None] + self.base).reshape(-1, 4)
+
+    def in_pictures(self, sizes: Sequence[tuple[int, int]], height: int, width: int) -> Tensor:
+        """Whether each anchor's cell lies on its picture and not on the padding: [N, K] bool.
+
+        sizes: (height, width) in pixels of each picture; height, width: of the map, in cells.
+        """
+        y = torch.arange(height, device=self.base.device) * self.stride
+        x = torch.arange(width, device=self.base.device) * self.stride
+        cells = torch.stack([(y < size[0])[:, None] & (x < size[1])[None, :] for size in sizes])
+        return cells.flatten(1).repeat_interleave(len(self), dim=1)

@@ -27,15 +27,15 @@ def rpn_loss(
     """Loss of the RPN on one picture (Faster R-CNN, section 3.1.2; weights as in py-R-FCN).
 
     Args:
-        logits: [K, 2], background and object. deltas, box_targets: [K, 4].
-        labels: [K] in {1, 0, IGNORED}. sigma: where smooth L1 turns linear.
+        logits: [K, 2], background and object, or [K, C+1]. deltas, box_targets: [K, 4].
+        labels: [K] in {1 (or the class), 0, IGNORED}. sigma: where smooth L1 turns linear.
 
     Returns:
         mean cross entropy over the sampled anchors; smooth L1 of the positives, summed and
         divided by the number of sampled anchors.
     """
     sampled = labels != IGNORED
-    positive = labels == 1
+    positive = labels > 0
     count = sampled.sum().clamp(min=1)
     classification = F.cross_entropy(logits[sampled], labels[sampled], reduction="sum")
     boxes = smooth_l1(deltas[positive] - box_targets[positive], sigma).sum()

@@ -1,4 +1,4 @@
-"""ResNet as R-FCN uses it: conv4 for proposals, conv5 at stride 16 for the head (paper, section 2).
+"""ResNet as detectors use it: conv4 for proposals, conv5 for the head (paper, section 2).
 
 The paper counts stages as conv1..conv5; torchvision's names for the same are `conv1`/`bn1`,
 `layer1` (conv2) to `layer4` (conv5). Parameters keep torchvision's names.
@@ -11,25 +11,42 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.normalization import FrozenBatchNorm, group_norm
+from rfcn.models.tail import GlobalAverage, Tail
 from rfcn.structures import Features
 
-STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
-"""The modules of conv1, conv2, ... conv5, by their torchvision names."""
+STAGES = {
+    "conv1": ("conv1", "bn1"),
+    "conv2": ("layer1",),
+    "conv3": ("layer2",),
+    "conv4": ("layer3",),
+    "conv5": ("layer4",),
+}
+"""The modules of each stage, by their torchvision names."""
+
+Conv5 = Literal["a_trous", "stride_32", "deformable"]
 
 
 class ResNet(nn.Module):
-    """ResNet-18/34/50/101/152 whose conv5 keeps the resolution of conv4 by the hole algorithm.
+    """ResNet-18/34/50/101/152. Proposals read conv4, heads conv5, or conv4 once conv5 is split off.
 
     Args:
         depth: 18, 34, 50, 101 or 152 layers.
+        conv5: `a_trous` keeps the resolution of conv4 by the hole algorithm (paper, section 2);
+            `deformable` does too, and the last 3x3 convolution of each block learns where to look
+            (arXiv 1703.06211, section 3); `stride_32` halves it, as in classification.
         frozen_stages: how many stages, from conv1 on, never get gradients (py-R-FCN: 2).
         conv5_norm: normalisation inside conv5; all other stages use frozen batch norm, as the
             released codes do everywhere. `group` and `batch` are for a conv5 without pretrained
             weights.
     """
 
+    stages = STAGES
     stride = 16
+    """Picture pixels a cell of conv4."""
+    roi_stride: int
+    """Picture pixels a cell of what the head reads."""
     conv1: nn.Module
     bn1: nn.Module
     layer1: nn.Module
@@ -41,35 +58,49 @@ class ResNet(nn.Module):
         self,
         depth: int,
         *,
+        conv5: Conv5 = "a_trous",
         frozen_stages: int = 2,
         conv5_norm: Literal["frozen", "group", "batch"] = "frozen",
     ) -> None:
         super().__init__()
+        self.architecture = f"resnet{depth}"
         network = torchvision.models.get_model(
-            f"resnet{depth}", weights=None, norm_layer=FrozenBatchNorm
+            self.architecture, weights=None, norm_layer=FrozenBatchNorm
         )
-        for names in STAGES:
+        for names in STAGES.values():
             for name in names:
                 self.add_module(name, network.get_submodule(name))
         self.rpn_channels = _out_channels(self.layer3)
         self.roi_channels = _out_channels(self.layer4)
-        _keep_resolution(self.layer4)
+        self.roi_stride = 32 if conv5 == "stride_32" else 16
+        if conv5 != "stride_32":
+            _keep_resolution(self.layer4)
+        if conv5 == "deformable":
+            for block in self.layer4.children():
+                assert isinstance(block, BasicBlock | Bottleneck)
+                block.conv2 = DeformableConv2d(block.conv2)
         _calm_residuals(network)
         if conv5_norm != "frozen":
             _replace_norms(self.layer4, conv5_norm)
-        for names in STAGES[:frozen_stages]:
+        for names in list(STAGES.values())[:frozen_stages]:
             for name in names:
                 self.get_submodule(name).requires_grad_(False)
 
     def forward(self, images: Tensor) -> Features:
-        """images: [N, 3, H, W] normalised -> conv4 and conv5, both of stride 16.
-
-        Both maps have ceil(H / 16) x ceil(W / 16) cells.
-        """
+        """images: [N, 3, H, W] normalised -> conv4, ceil(H / 16) x ceil(W / 16) cells, and
+        conv5 (or conv4 again) with `roi_stride` for 16."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         conv4 = self.layer3(self.layer2(self.layer1(x)))
         return Features(rpn=conv4, roi=self.layer4(conv4))
+
+    def split_off_tail(self) -> Tail:
+        """Take conv5 away: for a head that runs it on every RoI (see `PooledHead`) or for one that
+        does without. Heads read conv4 from now on."""
+        tail = Tail(nn.Sequential(self.layer4, GlobalAverage()), self.roi_channels)
+        self.layer4 = nn.Identity()
+        self.roi_channels, self.roi_stride = self.rpn_channels, self.stride
+        return tail
 
 
 def _keep_resolution(conv5: nn.Module) -> None:

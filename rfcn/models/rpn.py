@@ -23,7 +23,7 @@ class RPNOutputs(NamedTuple):
     """Raw numbers for every anchor, in the order of `AnchorGrid`."""
 
     logits: Tensor
-    """[N, K, 2]: background, object."""
+    """[N, K, scores]: background, object; or background and every class."""
     deltas: Tensor
     """[N, K, 4]"""
 
@@ -36,6 +36,7 @@ class RPNHead(nn.Module):
 
     Args:
         in_channels: channels of conv4. channels: width of the 3x3 convolution. anchors: A, a cell.
+        scores: scores an anchor: 2, or C+1 to tell classes apart.
         hidden_init: how the 3x3 convolution starts.
     """
 
@@ -45,11 +46,13 @@ class RPNHead(nn.Module):
         channels: int,
         anchors: int,
         *,
+        scores: int = 2,
         hidden_init: Initializer = gaussian,
     ) -> None:
         super().__init__()
+        self.anchors = anchors
         self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
-        self.scores = nn.Conv2d(channels, 2 * anchors, 1)
+        self.scores = nn.Conv2d(channels, scores * anchors, 1)
         self.deltas = nn.Conv2d(channels, 4 * anchors, 1)
         hidden_init(self.conv)
         gaussian(self.scores)
@@ -59,8 +62,10 @@ class RPNHead(nn.Module):
         """features: [N, Cr, H, W] -> scores and offsets of all H * W * A anchors."""
         x = F.relu(self.conv(features))
         n, _, h, w = x.shape
-        logits = self.scores(x).view(n, 2, -1, h, w).permute(0, 3, 4, 2, 1).reshape(n, -1, 2)
-        deltas = self.deltas(x).view(n, -1, 4, h, w).permute(0, 3, 4, 1, 2).reshape(n, -1, 4)
+        logits = self.scores(x).view(n, -1, self.anchors, h, w).permute(0, 3, 4, 2, 1)
+        deltas = self.deltas(x).view(n, self.anchors, 4, h, w).permute(0, 3, 4, 1, 2)
+        logits = logits.reshape(n, h * w * self.anchors, -1)
+        deltas = deltas.reshape(n, -1, 4)
         return RPNOutputs(logits, deltas)
 
 
@@ -123,7 +128,12 @@ class AnchorLoss:
         positive = labels == 1
         box_targets = torch.zeros_like(anchors)
         box_targets[positive] = encode(target.boxes[matched[positive]], anchors[positive])
+        labels[positive] = self.meaning(target.labels[matched[positive]])
         return rpn_loss(logits, deltas, labels, box_targets, sigma=self.sigma)
+
+    def meaning(self, labels: Tensor) -> Tensor:
+        """What a positive anchor should say of the object it stands for, given its class [M]."""
+        return torch.ones_like(labels)
 
 
 class ProposalSelector:
@@ -209,18 +219,9 @@ class RegionProposalNetwork(nn.Module):
         height, width = features.rpn.shape[-2:]
         anchors = self.anchors(height, width)
         scores = (outputs.logits[..., 1] - outputs.logits[..., 0]).detach().float()
-        scores = scores.masked_fill(~self._in_picture(batch, height, width), -torch.inf)
+        in_pictures = self.anchors.in_pictures(batch.sizes, height, width)
+        scores = scores.masked_fill(~in_pictures, -torch.inf)
         count = self.test_proposals if targets is None else self.train_proposals
         proposals = self.select(scores, outputs.deltas.detach().float(), anchors, batch, count)
         losses = {} if targets is None else self.loss(outputs, anchors, batch, targets)
         return proposals, losses
-
-    def _in_picture(self, batch: ImageBatch, height: int, width: int) -> Tensor:
-        """[N, K] bool: whether the anchor's cell lies on its picture and not on the padding."""
-        device = self.anchors.base.device
-        y = torch.arange(height, device=device) * self.anchors.stride
-        x = torch.arange(width, device=device) * self.anchors.stride
-        cells = torch.stack(
-            [(y < size[0])[:, None] & (x < size[1])[None, :] for size in batch.sizes]
-        )  # [N, H, W]
-        return cells.flatten(1).repeat_interleave(len(self.anchors), dim=1)

@@ -6,24 +6,36 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.normalization import group_norm
+from rfcn.models.resnet import Conv5
+from rfcn.models.tail import GlobalAverage, Tail
 from rfcn.structures import Features
 
 
 class TinyBackbone(nn.Module):
-    """Four residual stages after a strided stem; the last keeps the resolution by dilation.
+    """Four residual stages after a strided stem; the last is conv5, as in `ResNet`.
 
     Args:
         width: channels of the stem; the stages have 2, 4, 4 and 4 times as many.
-        stride: 8 or 16 pixels a cell of both feature maps.
+        stride: 8 or 16 pixels a cell of conv4.
+        conv5: `a_trous` and `deformable` keep the resolution of conv4; `stride_32`, named after
+            that of the large networks, halves it.
         norm: `group` (any batch size) or live `batch` statistics.
     """
 
     def __init__(
-        self, width: int, *, stride: int = 16, norm: Literal["group", "batch"] = "group"
+        self,
+        width: int,
+        *,
+        stride: int = 16,
+        conv5: Conv5 = "a_trous",
+        norm: Literal["group", "batch"] = "group",
     ) -> None:
         super().__init__()
         self.stride = stride
+        halves = conv5 == "stride_32"
+        self.roi_stride = 2 * stride if halves else stride
         self.rpn_channels = self.roi_channels = 4 * width
         make_norm = group_norm if norm == "group" else nn.BatchNorm2d
         self.conv1 = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
@@ -31,16 +43,28 @@ class TinyBackbone(nn.Module):
         self.conv2 = ResidualBlock(width, 2 * width, stride=2, make_norm=make_norm)
         self.conv3 = ResidualBlock(2 * width, 4 * width, stride=2, make_norm=make_norm)
         self.conv4 = ResidualBlock(4 * width, 4 * width, stride=stride // 8, make_norm=make_norm)
-        self.conv5 = ResidualBlock(4 * width, 4 * width, dilation=2, make_norm=make_norm)
-        for module in self.modules():
+        last = {"stride": 2} if halves else {"dilation": 2}
+        block = ResidualBlock(4 * width, 4 * width, **last, make_norm=make_norm)
+        for module in (*self.modules(), *block.modules()):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if conv5 == "deformable":
+            block.conv2 = DeformableConv2d(block.conv2)
+        self.conv5: nn.Module = block
 
     def forward(self, images: Tensor) -> Features:
-        """images: [N, 3, H, W] normalised -> conv4 and conv5, both of this backbone's stride."""
+        """images: [N, 3, H, W] normalised -> conv4, of `stride`, and conv5 (or conv4 again), of
+        `roi_stride`."""
         x = F.relu(self.norm1(self.conv1(images)))
         conv4 = self.conv4(self.conv3(self.conv2(x)))
         return Features(rpn=conv4, roi=self.conv5(conv4))
+
+    def split_off_tail(self) -> Tail:
+        """Take conv5 away; see `ResNet.split_off_tail`."""
+        tail = Tail(nn.Sequential(self.conv5, GlobalAverage()), self.roi_channels)
+        self.conv5 = nn.Identity()
+        self.roi_stride = self.stride
+        return tail
 
 
 class ResidualBlock(nn.Module):

@@ -7,19 +7,22 @@ import torchvision
 from torch import Tensor
 
 from rfcn.errors import MachineError, WeightsError
-from rfcn.models.resnet import STAGES, ResNet
+from rfcn.models.resnet import ResNet
+from rfcn.models.vgg import VGG16
 
 DEFAULT_ENUM = "IMAGENET1K_V1"
 """torchvision's weights whose recipe is closest to those the paper started from."""
 UNUSED = ".num_batches_tracked"
 """Live batch norm counts its batches; older files, torchvision's own among them, do not."""
+NEW = ".offset."
+"""In the name of layers that no classification network has (see `DeformableConv2d`)."""
 
 
-def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
-    """Give a ResNet its pretrained weights.
+def load_backbone(backbone: ResNet | VGG16, weights: str) -> list[str]:
+    """Give a backbone its pretrained weights.
 
     Args:
-        backbone: changed in place. depth: 18, 34, 50, 101 or 152.
+        backbone: whole, nothing split off; changed in place.
         weights: `imagenet`, the name of a torchvision weight enum, or the path of a state dict with
             torchvision's key names. The file may end after any stage; what it does not hold keeps
             its random initialisation.
@@ -32,7 +35,7 @@ def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
             missing, broken or does not fit.
     """
     if weights == "imagenet" or weights.startswith("IMAGENET1K_"):
-        state = _download(depth, DEFAULT_ENUM if weights == "imagenet" else weights)
+        state = _download(backbone.architecture, DEFAULT_ENUM if weights == "imagenet" else weights)
         source = weights
     else:
         state = _read(Path(weights).expanduser())
@@ -40,38 +43,47 @@ def load_backbone(backbone: ResNet, depth: int, weights: str) -> list[str]:
     return load_stages(backbone, state, source)
 
 
-def load_stages(backbone: ResNet, state: dict[str, Tensor], source: str) -> list[str]:
+def load_stages(backbone: ResNet | VGG16, state: dict[str, Tensor], source: str) -> list[str]:
     """Copy whole stages of a state dict; see `load_backbone`. `source` names it in messages."""
     wanted = backbone.state_dict()
+    # torchvision's IMAGENET1K_FEATURES fills the layers it lacks with NaN.
+    state = {key: value for key, value in state.items() if value.isfinite().all()}
     untrained = []
-    for number, modules in enumerate(STAGES, start=1):
-        keys = [key for key in wanted if key.split(".")[0] in modules and not key.endswith(UNUSED)]
+    for stage, modules in backbone.stages.items():
+        prefixes = tuple(f"{module}." for module in modules)
+        keys = [key for key in wanted if key.startswith(prefixes) and not _is_ours(key)]
         found = [key for key in keys if key in state]
         if not found:
-            untrained.append(f"conv{number}")
+            untrained.append(stage)
             continue
         wrong = [key for key in keys if key not in state or state[key].shape != wanted[key].shape]
         if wrong:
             raise WeightsError(
-                f"{source}: conv{number} does not fit this backbone: {wrong[0]} is "
+                f"{source}: {stage} does not fit this backbone: {wrong[0]} is "
                 f"{_shape(state.get(wrong[0]))}, expected {_shape(wanted[wrong[0]])} "
-                f"({len(wrong)} of {len(keys)} tensors differ). Check model.backbone.depth."
+                f"({len(wrong)} of {len(keys)} tensors differ). Check the type and depth of "
+                "model.backbone."
             )
         for key in keys:
             wanted[key].copy_(state[key])
-    if len(untrained) == len(STAGES):
+    if len(untrained) == len(backbone.stages):
         raise WeightsError(
-            f"{source}: holds no tensor of a torchvision ResNet (expected names such as "
-            f"conv1.weight and layer1.0.conv1.weight, found {', '.join(list(state)[:3])})."
+            f"{source}: holds no tensor of torchvision's {backbone.architecture} (expected names "
+            f"such as {next(iter(wanted))}, found {', '.join(list(state)[:3])})."
         )
     return untrained
 
 
-def _download(depth: int, name: str) -> dict[str, Tensor]:
-    enum = torchvision.models.get_model_weights(f"resnet{depth}")
+def _is_ours(key: str) -> bool:
+    """Whether a tensor has no place in a file of pretrained weights."""
+    return key.endswith(UNUSED) or NEW in key
+
+
+def _download(architecture: str, name: str) -> dict[str, Tensor]:
+    enum = torchvision.models.get_model_weights(architecture)
     if name not in enum.__members__:
         raise WeightsError(
-            f"model.backbone.weights: torchvision has no {name} for ResNet-{depth}; "
+            f"model.backbone.weights: torchvision has no {name} for {architecture}; "
             f"it has {', '.join(enum.__members__)}."
         )
     weights = enum[name]

@@ -286,7 +286,7 @@ def test_c1_unlike_any_name_lists_the_names(tmp_path: Path) -> None:
         ("model: {anchors: {}}", "model.proposer.anchors"),
         ("data: {seed: 1}", "runtime.seed"),
         ("model: {roi_head: {depth: 50}}", "model.backbone.depth"),
-        ("nms_threshold: 0.5", "model.proposer.nms_threshold or model.postprocess.nms_threshold"),
+        ("nms_threshold: 0.5", "model.postprocess.nms_threshold or model.proposer.nms_threshold"),
     ],
 )
 def test_c2_a_key_at_the_wrong_level_names_its_place(

@@ -35,9 +35,9 @@ def test_many_faults_are_counted() -> None:
 
 
 def test_a_union_without_its_type() -> None:
-    (line,) = explained("model: {backbone: {depth: 50}}")
+    (line,) = explained("model: {type: two_stage, backbone: {depth: 50}}")
     assert "model.backbone" in line
-    assert "expected one of 'resnet', 'tiny'" in line
+    assert "expected one of 'resnet', 'tiny', 'vgg16'" in line
 
 
 def test_dotted_keys() -> None:

@@ -10,13 +10,16 @@ from rfcn.config.published import leaves
 from rfcn.config.schema import Config
 from rfcn.errors import ConfigError
 
-OTHER_PARTS = {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}}
+OTHER_PARTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
+    {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
+    {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+)
 LEAVES = {
-    **{key: ({}, value) for key, value in leaves(Config().model_dump())},
-    **{
-        key: (OTHER_PARTS, value)
-        for key, value in leaves(config_from_mapping(OTHER_PARTS).model_dump())
-    },
+    key: (parts, value)
+    for parts in OTHER_PARTS
+    for key, value in leaves(config_from_mapping(parts).model_dump())
 }
 
 

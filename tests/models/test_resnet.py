@@ -4,6 +4,7 @@ import torchvision
 from torch import nn
 from torch.testing import assert_close
 
+from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.normalization import FrozenBatchNorm
 from rfcn.models.resnet import STAGES, ResNet
 
@@ -18,7 +19,9 @@ def on_meta(depth, **settings):
 
 def stage_of(name):
     """1 for conv1, ... from a parameter's torchvision name."""
-    return next(n for n, names in enumerate(STAGES, start=1) if name.split(".")[0] in names)
+    return next(
+        n for n, names in enumerate(STAGES.values(), start=1) if name.split(".")[0] in names
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,3 +158,49 @@ def test_gradients_reach_conv3_to_conv5_only():
     (features.rpn.sum() + features.roi.sum()).backward()
     for name, parameter in network.named_parameters():
         assert (parameter.grad is not None) == (stage_of(name) > 2), name
+
+
+# ------------------------------------------------------------------------------- other conv5s
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_conv5_of_stride_32_is_torchvisions(depth):
+    network, plain = on_meta(depth, conv5="stride_32"), on_meta_torchvision(depth)
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            published = plain.get_submodule(name)
+            assert (layer.stride, layer.dilation) == (published.stride, published.dilation)
+    features = network(torch.empty(1, 3, 600, 1000, device="meta"))
+    assert features.rpn.shape[-2:] == (38, 63)
+    assert features.roi.shape[-2:] == (19, 32)
+    assert (network.stride, network.roi_stride) == (16, 32)
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(18, 2), (50, 3), (101, 3)])
+def test_the_last_3x3_of_each_deformable_block_is_deformable(depth, blocks):
+    network = on_meta(depth, conv5="deformable")
+    found = [n for n, one in network.named_modules() if isinstance(one, DeformableConv2d)]
+    assert found == [f"layer4.{block}.conv2" for block in range(blocks)]
+    assert network.layer4[0].conv2.dilation == network.layer4[0].conv2.offset.dilation == (2, 2)
+
+
+@torch.no_grad()
+def test_zero_offsets_are_no_offsets():
+    torch.manual_seed(0)
+    plain, deformable = ResNet(18).eval(), ResNet(18, conv5="deformable").eval()
+    deformable.load_state_dict(plain.state_dict(), strict=False)
+    images = torch.randn(1, 3, 64, 96)
+    assert_close(deformable(images).roi, plain(images).roi)
+
+
+@torch.no_grad()
+def test_conv5_split_off_is_run_by_somebody_else():
+    torch.manual_seed(0)
+    network = ResNet(18, conv5="stride_32").eval()
+    whole = network(torch.ones(1, 3, 64, 64))
+    tail = network.split_off_tail()
+    rest = network(torch.ones(1, 3, 64, 64))
+    assert_close(rest.rpn, whole.rpn)
+    assert_close(rest.roi, whole.rpn)
+    assert (network.roi_channels, network.roi_stride, tail.channels) == (256, 16, 512)
+    assert_close(tail.body(rest.roi), whole.roi.mean((2, 3)))

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.tiny import ResidualBlock, TinyBackbone
 
 
@@ -48,3 +49,25 @@ def test_a_block_that_changes_nothing_has_a_free_shortcut():
     assert len(ResidualBlock(8, 8).shortcut) == 0
     assert len(ResidualBlock(8, 16).shortcut) == 2
     assert len(ResidualBlock(8, 8, stride=2).shortcut) == 2
+
+
+@pytest.mark.parametrize(
+    ("conv5", "stride"), [("a_trous", 8), ("deformable", 8), ("stride_32", 16)]
+)
+def test_what_conv5_is(conv5, stride):
+    backbone = TinyBackbone(8, stride=8, conv5=conv5)
+    features = backbone(torch.randn(1, 3, 96, 160))
+    assert features.rpn.shape[-2:] == (12, 20)
+    assert backbone.roi_stride == stride
+    assert features.roi.shape[-2:] == (96 // stride, 160 // stride)
+    assert isinstance(backbone.conv5.conv2, DeformableConv2d) == (conv5 == "deformable")
+
+
+def test_conv5_can_be_split_off():
+    backbone = TinyBackbone(8, stride=8, conv5="stride_32")
+    whole = backbone(torch.ones(1, 3, 64, 64))
+    tail = backbone.split_off_tail()
+    rest = backbone(torch.ones(1, 3, 64, 64))
+    torch.testing.assert_close(rest.roi, whole.rpn)
+    torch.testing.assert_close(tail.body(rest.roi), whole.roi.mean((2, 3)))
+    assert (backbone.roi_stride, tail.channels) == (8, 32)

@@ -44,7 +44,7 @@ def test_a_whole_file_trains_every_stage(kind, published, tmp_path):
     else:
         save_file(published, path)
     backbone = ResNet(18)
-    assert load_backbone(backbone, 18, str(path)) == []
+    assert load_backbone(backbone, str(path)) == []
     for name, value in backbone.state_dict().items():
         assert_close(value, published[name], rtol=0, atol=0)
 
@@ -53,20 +53,20 @@ def test_a_trunk_leaves_conv5_untrained(published, tmp_path):
     backbone = ResNet(18)
     before = backbone.layer4[0].conv1.weight.clone()
     path = save(tmp_path, first_stages(published, "layer3"))
-    assert load_backbone(backbone, 18, str(path)) == ["conv5"]
+    assert load_backbone(backbone, str(path)) == ["conv5"]
     assert_close(backbone.layer4[0].conv1.weight, before, rtol=0, atol=0)
     assert_close(backbone.layer3[1].conv2.weight, published["layer3.1.conv2.weight"])
 
 
 def test_a_file_of_conv1_alone(published, tmp_path):
     path = save(tmp_path, first_stages(published, "bn1"))
-    assert load_backbone(ResNet(18), 18, str(path)) == ["conv2", "conv3", "conv4", "conv5"]
+    assert load_backbone(ResNet(18), str(path)) == ["conv2", "conv3", "conv4", "conv5"]
 
 
 def test_a_tilde_is_the_home_folder(published, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path, published)
-    assert load_backbone(ResNet(18), 18, "~/weights.pth") == []
+    assert load_backbone(ResNet(18), "~/weights.pth") == []
 
 
 def test_weights_keep_their_gradient_settings(published):
@@ -95,7 +95,7 @@ def test_live_batch_norm_needs_no_count_of_batches(published):
 def test_the_real_trunk(data_folder):
     [path] = (data_folder / "resnet18_trunk").glob("*.pth")
     backbone = ResNet(18, conv5_norm="group")
-    assert load_backbone(backbone, 18, str(path)) == ["conv5"]
+    assert load_backbone(backbone, str(path)) == ["conv5"]
     with torch.no_grad():
         features = backbone.eval()(torch.randn(1, 3, 96, 96))
     # trained weights: activations neither die out nor blow up
@@ -108,10 +108,10 @@ def test_the_real_trunk(data_folder):
 # ------------------------------------------------------------------------------------ bad files
 
 
-def refused(weights, depth=18, backbone_depth=18):
+def refused(weights):
     """The paragraph a user reads."""
     with pytest.raises(WeightsError) as caught:
-        load_backbone(ResNet(backbone_depth), depth, str(weights))
+        load_backbone(ResNet(18), str(weights))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -166,7 +166,7 @@ def test_a_file_that_runs_code_is_refused(tmp_path):
 @pytest.mark.parametrize("state", [{}, {"encoder.weight": torch.zeros(3)}])
 def test_weights_of_something_else(state, tmp_path):
     message = refused(save(tmp_path, state))
-    assert "no tensor of a torchvision ResNet" in message
+    assert "no tensor of torchvision's resnet18" in message
     assert all(name in message for name in state)
 
 
@@ -214,13 +214,13 @@ def test_a_download_is_checked_and_loaded(published, tmp_path, server):
     content = save(tmp_path, published).read_bytes()
     server(content, f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth")
     backbone = ResNet(18)
-    assert load_backbone(backbone, 18, "imagenet") == []
+    assert load_backbone(backbone, "imagenet") == []
     assert_close(backbone.conv1.weight.data, published["conv1.weight"])
 
 
 def download_fails():
     with pytest.raises(MachineError) as caught:
-        load_backbone(ResNet(18), 18, "imagenet")
+        load_backbone(ResNet(18), "imagenet")
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -263,5 +263,5 @@ def test_a_broken_file_in_the_download_cache(server, tmp_path):
 
 
 def test_an_unknown_enum_names_those_there_are():
-    with pytest.raises(WeightsError, match=r"IMAGENET1K_V7.*ResNet-18.*IMAGENET1K_V1"):
-        load_backbone(ResNet(18), 18, "IMAGENET1K_V7")
+    with pytest.raises(WeightsError, match=r"IMAGENET1K_V7.*resnet18.*IMAGENET1K_V1"):
+        load_backbone(ResNet(18), "IMAGENET1K_V7")

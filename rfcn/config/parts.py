@@ -1,0 +1,194 @@
+"""The parts of a detector: backbones, what proposes, and heads.
+
+Sources: "paper" is arXiv 1605.06409; "Fast", "Faster" and "Mask R-CNN" are arXiv 1504.08083,
+1506.01497 and 1703.06870; "He et al., 2016" is arXiv 1512.03385.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from rfcn.config.section import Count, Fraction, NonNegative, Positive, Section, whole
+
+# ------------------------------------------------------------------------------------- backbones
+
+
+class ResNetBackbone(Section):
+    """torchvision's ResNet. conv4 has stride 16; `model.roi_head.features` says what conv5 is."""
+
+    type: Literal["resnet"] = "resnet"
+    depth: Annotated[Literal[18, 34, 50, 101, 152], BeforeValidator(whole)] = 101
+    """Layers (paper, section 3: 101 by default; table 'depth': 50, 101, 152)."""
+    weights: str = "imagenet"
+    """`imagenet` (torchvision's IMAGENET1K_V1), the name of another of its weight enums, `none`,
+    or the path of a state dict of torchvision's key names, of the whole network or of its first
+    stages."""
+    frozen_stages: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(whole)] = 2
+    """How many stages are never trained: 1 is conv1, 2 is conv1 and conv2 (py-R-FCN), ..."""
+    conv5_norm: Literal["frozen", "group", "batch"] = "frozen"
+    """Normalisation inside conv5: `frozen` batch norm for pretrained weights (paper's code);
+    `group` or live `batch` norm when conv5 is trained from scratch."""
+
+
+class TinyBackbone(Section):
+    """A small residual network to be trained from scratch, for the demo and for tests."""
+
+    type: Literal["tiny"]
+    width: Count = 32
+    """Channels of the first stage; each later stage doubles them, up to four times."""
+    stride: Annotated[Literal[8, 16], BeforeValidator(whole)] = 16
+    """Picture pixels a cell of the feature maps."""
+    norm: Literal["group", "batch"] = "group"
+    """Normalisation: groups of channels, or live batch statistics. Both look at the whole picture,
+    padding included: best where the pictures of a batch have one size."""
+
+
+class VGG16Backbone(Section):
+    """torchvision's VGG-16 up to conv5_3, of stride 16 (Simonyan and Zisserman, 2015)."""
+
+    type: Literal["vgg16"]
+    weights: str = "imagenet"
+    """`imagenet` (torchvision's IMAGENET1K_V1), the name of another of its weight enums, `none`,
+    or the path of a state dict of torchvision's key names, of the whole network or of its first
+    stages."""
+    frozen_stages: Annotated[Literal[0, 1, 2, 3, 4], BeforeValidator(whole)] = 2
+    """How many stages are never trained (Fast R-CNN, section 4.5: conv1 and conv2)."""
+
+
+Backbone = Annotated[ResNetBackbone | VGG16Backbone | TinyBackbone, Field(discriminator="type")]
+
+
+Features = Literal["conv5", "conv5_stride_32", "conv5_deformable", "conv4"]
+"""Maps that a head can read."""
+
+
+# --------------------------------------------------------------------------- proposals and RoIs
+
+
+class Anchors(Section):
+    """The reference boxes of the RPN (Faster R-CNN, section 3.1.1)."""
+
+    base_size: Positive = 16
+    """Side in pixels of the square the anchors are derived from."""
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
+    """Multiples of the base side: 128, 256 and 512 pixels (COCO adds 4)."""
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
+    """Height over width."""
+
+
+class AnchorHead(Section):
+    """What scores anchors, and how it is taught (Faster R-CNN, section 3.1)."""
+
+    type: str
+    anchors: Anchors = Anchors()
+    channels: Count = 512
+    """Width of its 3x3 convolution."""
+    positive_iou: Fraction = 0.7
+    """An anchor is positive from this IoU on, or when it is the best of a ground-truth box."""
+    negative_iou: Fraction = 0.3
+    """An anchor is negative below this IoU."""
+    batch: Count = 256
+    """Anchors sampled a picture for the loss."""
+    positive_fraction: Fraction = 0.5
+    """Most positives among them."""
+    box_loss_sigma: Positive = 3
+    """Smooth L1 is quadratic below 1/sigma^2."""
+    candidates: Count = 6000
+    """Best anchors that enter the NMS."""
+
+    @model_validator(mode="after")
+    def _thresholds(self) -> "AnchorHead":
+        if self.negative_iou > self.positive_iou:
+            raise ValueError("negative_iou must not exceed positive_iou")
+        return self
+
+
+class ClassAnchors(AnchorHead):
+    """An RPN on conv5 whose classifier tells classes apart (paper, section 4.1)."""
+
+    type: Literal["class_rpn"] = "class_rpn"
+    features: Features = "conv5"
+    """What it reads: `conv5` at stride 16, as in the paper; others as in `roi_head.features`."""
+
+
+class RPN(AnchorHead):
+    """Region proposal network on conv4 (paper, section 2; Faster R-CNN, section 3.1)."""
+
+    type: Literal["rpn"] = "rpn"
+    nms_threshold: Fraction = 0.7
+    """Proposals that overlap a better one by more are dropped."""
+    train_proposals: Count = 300
+    """Proposals a picture in training (paper, section 3: N = 300)."""
+    test_proposals: Count = 300
+    """Proposals a picture at test (paper, section 3)."""
+    min_size: NonNegative = 0
+    """Proposals with a side below this many pixels of the original picture are dropped
+    (Deformable-ConvNets: 0; py-R-FCN: 16)."""
+
+
+# ----------------------------------------------------------------------------------------- heads
+
+
+BoxSets = Literal["agnostic", "background_foreground", "class_aware"]
+Pooler = Literal["max", "align"]
+
+
+class RFCN(Section):
+    """Position-sensitive score maps, pooling and voting (paper, section 2, equations 1 and 2)."""
+
+    type: Literal["rfcn"] = "rfcn"
+    features: Features = "conv5"
+    """What the maps are made from: `conv5` at stride 16 (residual networks: by the hole algorithm,
+    paper, section 2), `conv5_stride_32`, `conv5_deformable` (at stride 16, its 3x3 convolutions
+    deformable), or `conv4`."""
+    k: Count = 7
+    """Side of the grid: k*k bins, each read from a map of its own (paper: 7; ablation: 1 and 3)."""
+    reduction: Count = 1024
+    """Width of the 1x1 convolution on the features (paper, section 2)."""
+    box_sets: BoxSets = "background_foreground"
+    """Box maps: 4k^2 for all classes (the paper), 8k^2 for background and foreground (the released
+    code), or 4k^2(C+1), one set a class."""
+
+
+class NaiveFRCNN(Section):
+    """Naive Faster R-CNN: RoIs pooled after conv5, then one layer of scores and one of boxes
+    (paper, section 4.1 and table 2)."""
+
+    type: Literal["naive_frcnn"]
+    features: Features = "conv5"
+    """What is pooled; see `rfcn`."""
+    pool: Count = 7
+    """Side of what a RoI is pooled to (paper, table 2: 7 and 1)."""
+    pooler: Pooler = "max"
+    """How a bin is made of its cells: their maximum (RoI pooling, Fast R-CNN), or bilinear samples
+    (RoI Align, Mask R-CNN)."""
+    box_sets: BoxSets = "class_aware"
+    """Boxes: one set, one for background and one for foreground, or one a class (Fast R-CNN)."""
+
+
+class C4FRCNN(Section):
+    """Faster R-CNN of residual networks: RoIs pooled between conv4 and conv5, conv5 run on each
+    (He et al., 2016, appendix A)."""
+
+    type: Literal["c4_frcnn"]
+    pool: Count = 14
+    """Side of what a RoI is pooled to; conv5 halves it."""
+    pooler: Pooler = "max"
+    """See `naive_frcnn`."""
+    box_sets: BoxSets = "class_aware"
+    """See `naive_frcnn`."""
+
+
+class FCFRCNN(Section):
+    """Faster R-CNN of VGG-16: RoIs pooled after conv5_3 to 7 x 7, fc6 and fc7 run on each (Faster
+    R-CNN, section 3.3)."""
+
+    type: Literal["fc_frcnn"]
+    pooler: Pooler = "max"
+    """See `naive_frcnn`."""
+    box_sets: BoxSets = "class_aware"
+    """See `naive_frcnn`."""
+
+
+AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN
+RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]

@@ -1,0 +1,112 @@
+"""From a head's section of the config to the head.
+
+`HEADS` is the one table from sections to functions; a test holds it against the schema's union.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from rfcn.config import parts
+from rfcn.models.heads.pooled import PooledHead
+from rfcn.models.heads.poolers import Pooler, align_pooler, max_pooler
+from rfcn.models.heads.rfcn import RFCNHead
+from rfcn.models.initialization import Initializer, gaussian
+from rfcn.models.tail import Tail
+from rfcn.models.vgg import POOLED
+from rfcn.parts.backbones import Backbone
+
+POOLERS: dict[parts.Pooler, Callable[[int, int], Pooler]] = {
+    "max": max_pooler,
+    "align": align_pooler,
+}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a head is built for."""
+
+    channels: int
+    """Of the features it reads."""
+    stride: int
+    """Picture pixels a cell of them."""
+    classes: int
+    """C, without background."""
+    tail: Tail | None
+    """What the backbone has left, for the head to run on every RoI."""
+    hidden_init: Initializer = gaussian
+
+    def box_sets(self, kind: parts.BoxSets) -> int:
+        """S, of a name."""
+        counts = {"agnostic": 1, "background_foreground": 2, "class_aware": self.classes + 1}
+        return counts[kind]
+
+
+def build_head(
+    config: parts.AnyRoIHead,
+    backbone: Backbone,
+    tail: Tail | None = None,
+    hidden_init: Initializer = gaussian,
+    *,
+    classes: int,
+) -> nn.Module:
+    """The RoI head of a config. tail: see `build_backbone`. classes: C, without background."""
+    around = Surroundings(
+        channels=backbone.roi_channels,
+        stride=backbone.roi_stride,
+        classes=classes,
+        tail=tail,
+        hidden_init=hidden_init,
+    )
+    return HEADS[type(config)](config, around)
+
+
+def _rfcn(config: parts.RFCN, around: Surroundings) -> RFCNHead:
+    return RFCNHead(
+        around.channels,
+        classes=around.classes,
+        k=config.k,
+        reduction=config.reduction,
+        box_sets=around.box_sets(config.box_sets),
+        stride=around.stride,
+        hidden_init=around.hidden_init,
+    )
+
+
+def _naive_frcnn(config: parts.NaiveFRCNN, around: Surroundings) -> PooledHead:
+    body = Tail(nn.Flatten(), around.channels * config.pool**2)
+    return _pooled(config, config.pool, body, around)
+
+
+def _c4_frcnn(config: parts.C4FRCNN, around: Surroundings) -> PooledHead:
+    return _pooled(config, config.pool, around.tail, around)
+
+
+def _fc_frcnn(config: parts.FCFRCNN, around: Surroundings) -> PooledHead:
+    return _pooled(config, POOLED, around.tail, around)
+
+
+def _pooled(
+    config: parts.NaiveFRCNN | parts.C4FRCNN | parts.FCFRCNN,
+    size: int,
+    body: Tail | None,
+    around: Surroundings,
+) -> PooledHead:
+    assert body is not None, "the schema pairs such a head with a backbone that has a tail"
+    return PooledHead(
+        POOLERS[config.pooler](size, around.stride),
+        body.body,
+        body.channels,
+        classes=around.classes,
+        box_sets=around.box_sets(config.box_sets),
+    )
+
+
+HEADS: dict[type, Callable[[Any, Surroundings], nn.Module]] = {
+    parts.RFCN: _rfcn,
+    parts.NaiveFRCNN: _naive_frcnn,
+    parts.C4FRCNN: _c4_frcnn,
+    parts.FCFRCNN: _fc_frcnn,
+}

@@ -1,0 +1,58 @@
+"""Which parts fit together, and what is said where they do not."""
+
+import pytest
+
+from rfcn.config import schema
+from rfcn.config.loader import config_from_mapping
+from rfcn.errors import ConfigError
+
+
+def refused(**model) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping({"model": model})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [
+        ("resnet", "rfcn"), ("vgg16", "rfcn"), ("tiny", "rfcn"),
+        ("resnet", "naive_frcnn"), ("vgg16", "naive_frcnn"), ("tiny", "naive_frcnn"),
+        ("resnet", "c4_frcnn"), ("tiny", "c4_frcnn"), ("vgg16", "fc_frcnn"),
+    ],
+)  # fmt: skip
+def test_what_fits(backbone: str, head: str) -> None:
+    model = {"backbone": {"type": backbone}, "roi_head": {"type": head}}
+    config = config_from_mapping({"model": model})
+    assert isinstance(config.model, schema.Model)
+    assert config.model.roi_head.type == head
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"), [("vgg16", "c4_frcnn"), ("resnet", "fc_frcnn"), ("tiny", "fc_frcnn")]
+)
+def test_a_last_stage_that_is_not_there(backbone: str, head: str) -> None:
+    message = refused(backbone={"type": backbone}, roi_head={"type": head})
+    assert f"roi_head {head} runs the last stage" in message
+    assert f"this backbone is a {backbone}" in message
+
+
+@pytest.mark.parametrize("head", ["rfcn", "naive_frcnn"])
+@pytest.mark.parametrize("features", ["conv4", "conv5_stride_32", "conv5_deformable"])
+def test_features_that_vgg_has_not(head: str, features: str) -> None:
+    message = refused(backbone={"type": "vgg16"}, roi_head={"type": head, "features": features})
+    assert f"cannot read {features}" in message
+    message = refused(type="class_rpn", backbone={"type": "vgg16"}, proposer={"features": features})
+    assert f"cannot read {features}" in message
+
+
+def test_a_detector_of_one_stage_has_no_keys_of_a_second() -> None:
+    message = refused(type="class_rpn", roi_head={"type": "rfcn"})
+    assert "model.roi_head: unknown key" in message
+    assert "of type 'two_stage'" in message
+
+
+@pytest.mark.parametrize("kind", ["two_stage", "class_rpn"])
+def test_thresholds_of_anchors_must_not_cross(kind: str) -> None:
+    message = refused(type=kind, proposer={"positive_iou": 0.2, "negative_iou": 0.3})
+    assert "negative_iou must not exceed positive_iou" in message
