@@ -63,7 +63,8 @@ class BlockTeam {
 
 // Registers for 1,024 threads on one processor, at least.
 template <int kThreads, class Kernel>
-__global__ void __launch_bounds__(kThreads, 1024 / kThreads) run_tiles(int64_t tiles, const Kernel kernel) {
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads)
+    run_tiles(int64_t tiles, const Kernel kernel) {
   const BlockTeam team;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     kernel(team, tile);

@@ -27,7 +27,7 @@ def run_sanitized(source: str, folder: Path, sanitizers: str) -> None:
 
     Skips where the compiler has none of them.
     """
-    flags = ["-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    flags = ["-O1", "-g1", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
     if COMPILER is not None:
         (folder / "empty.cpp").write_text("int main() {}\n")
         trial = [COMPILER, *flags, str(folder / "empty.cpp"), "-o", str(folder / "empty")]
