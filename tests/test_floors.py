@@ -21,6 +21,7 @@ FLOORS = (
     ("build",),
     ("inference", "assessment"),
     ("experiment",),
+    ("reproduction",),
     ("cli",),
 )
 """A module imports from floors above it in this list (below it in the house), never from beside."""

@@ -61,6 +61,13 @@ COMMANDS = {
         "draw a small data set, train on it, measure and show: minutes on a CPU",
         ("rfcn demo",),
     ),
+    "reproduce": Command(
+        "run a table of the paper and set both figures side by side",
+        (
+            "rfcn reproduce depth --scale toy",
+            "rfcn reproduce depth --scale paper --data data/VOCdevkit",
+        ),
+    ),
     "make-shapes": Command(
         "draw the data set of the demo",
         ("rfcn make-shapes -o data/shapes",),

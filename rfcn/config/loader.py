@@ -30,16 +30,20 @@ MAX_BASES = 10
 """Longest chain of `base:` files."""
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, over: Sequence[str | Path] = ()
+) -> Config:
     """The config of a file, its bases and `key=value` overrides.
 
     Args:
         path: a YAML file; a name that is not on disk is looked for among the shipped configs.
+        over: files laid on it, below the overrides; found the same way.
 
     Raises:
         ConfigError: naming file and line, the dotted key, what was found and what is expected.
     """
-    return _resolve(_read_layers(find_config(path), ()), overrides)
+    layers = [layer for file in (path, *over) for layer in _read_layers(find_config(file), ())]
+    return _resolve(layers, overrides)
 
 
 def config_from_mapping(

@@ -1,0 +1,77 @@
+"""`rfcn reproduce`: run a table of the paper and set both figures side by side."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rfcn.cli.options import add_override_option, count_or_zero
+from rfcn.errors import ConfigError
+from rfcn.reproduction.tables import SCALES, TABLES
+
+UNMET = 1
+"""Exit code when a margin that the table promises is not there."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("table", choices=sorted(TABLES), help="which comparison")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="toy",
+        help="; ".join(f"{name}: {one.summary}" for name, one in SCALES.items()),
+    )
+    parser.add_argument("--data", metavar="DIR", help="folder of the data, instead of the config's")
+    parser.add_argument("--rows", metavar="NAME", nargs="+", help="only these rows")
+    parser.add_argument("--seeds", type=count_or_zero, help="runs a row (default: the table's)")
+    parser.add_argument("-o", "--output", metavar="DIR", help="default: runs/reproduce/TABLE-SCALE")
+    add_override_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Every row and seed in turn; the table is written anew after each. Give the same command again
+    to go on."""
+    from rfcn.reproduction.report import table_cells, unmet_margins, write_table
+    from rfcn.reproduction.run import Outcome, prepare_data, row_config, run_row
+
+    table, scale = TABLES[args.table], SCALES[args.scale]
+    output = Path(args.output or f"runs/reproduce/{args.table}-{args.scale}")
+    rows = [row for row in table.rows if not args.rows or row.name in args.rows]
+    unknown = set(args.rows or ()) - {row.name for row in table.rows}
+    if unknown:
+        names = ", ".join(row.name for row in table.rows)
+        raise ConfigError(f"--rows: no row {', '.join(sorted(unknown))}; this table has {names}.")
+    outcomes: list[Outcome] = []
+    for seed in range(args.seeds or table.seeds):
+        for row in rows:
+            config = row_config(
+                row, args.scale, seed=seed, data=args.data, overrides=args.overrides
+            )
+            prepare_data(config, scale)
+            outcome = run_row(row, config, output / row.name / f"seed{seed}")
+            if isinstance(outcome, int):
+                print("stopped: give the same command again to go on")
+                return 128 + outcome
+            outcomes.append(outcome)
+            write_table(table, outcomes, output)
+    _print(table_cells(table, outcomes))
+    print(f"table:    {output / 'table.md'}, .csv, .json, .png")
+    unmet = unmet_margins(table, outcomes)
+    for sentence in unmet:
+        print(f"error: {sentence}", file=sys.stderr)
+    return UNMET if unmet else 0
+
+
+def _print(lines: list[tuple[str, ...]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from rfcn.reproduction.report import HEADER
+
+    shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name in HEADER:
+        shown.add_column(name, overflow="fold")
+    for cells in lines:
+        shown.add_row(*cells)
+    Console(width=None if sys.stdout.isatty() else 160, markup=False).print(shown)

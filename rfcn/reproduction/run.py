@@ -1,0 +1,129 @@
+"""Runs the rows of a table, one after another, each in a folder of its own; goes on where it
+stopped."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rfcn.build import build_dataset
+from rfcn.config.loader import load_config, override_config
+from rfcn.config.paths import expand_path
+from rfcn.config.schema import OHEM, Config, Sampled
+from rfcn.datasets.shapes import make_shapes
+from rfcn.engine.atomic import write_atomically
+from rfcn.engine.checkpoint import checkpoints
+from rfcn.experiment import run_experiment
+from rfcn.inference.detector import Detector
+from rfcn.reproduction.tables import SCALES, Row, Scale
+
+TIMED_PICTURES = 10
+"""Pictures of the validation set whose detection is timed, after one that is not."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of one row gave."""
+
+    row: str
+    seed: int
+    mean_ap: dict[str, float | None]
+    """mAP (area) by IoU threshold, 0..1."""
+    images: int
+    """Pictures seen in training, each as often as it was seen."""
+    train_seconds: float
+    """A picture and step, median over the run's log lines."""
+    test_seconds: float
+    """A picture, resizing included, median."""
+    commit: str | None
+
+
+def row_config(
+    row: Row, scale: str, *, seed: int, data: str | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """The config of a row at a scale."""
+    chosen = SCALES[scale]
+    words = [*row.settings.get(scale, ()), f"runtime.seed={seed}"]
+    if data is not None:
+        words.append(f"data.root={json.dumps(data)}")
+    config = load_config(row.config, [*words, *overrides], over=chosen.over)
+    return with_fewer_rois(config, chosen.fewer_rois)
+
+
+def with_fewer_rois(config: Config, divisor: int) -> Config:
+    """The config with its counts of proposals and of kept RoIs divided."""
+    if divisor == 1:
+        return config
+    model = config.model
+    counts = {
+        "model.proposer.train_proposals": getattr(model.proposer, "train_proposals", None),
+        "model.proposer.test_proposals": getattr(model.proposer, "test_proposals", None),
+    }
+    if isinstance(model.roi_loss, OHEM):
+        counts["model.roi_loss.keep"] = model.roi_loss.keep
+    if isinstance(model.roi_loss, Sampled):
+        counts["model.roi_loss.rois"] = model.roi_loss.rois
+    words = [f"{key}={max(1, n // divisor)}" for key, n in counts.items() if n is not None]
+    return override_config(config, words)
+
+
+def run_row(
+    row: Row, config: Config, folder: Path, *, say: Callable[[str], None] = print
+) -> Outcome | int:
+    """Train and measure one row; at once if that was done. The number of a signal that ended it."""
+    done = folder / "outcome.json"
+    if done.is_file():
+        say(f"{row.name}, seed {config.runtime.seed}: done before")
+        return Outcome(**json.loads(done.read_text()))
+    say(f"{row.name}, seed {config.runtime.seed}: {row.title}")
+    resume = bool(checkpoints(folder / "checkpoints"))
+    result = run_experiment(config, folder, resume=resume, overwrite=not resume)
+    if isinstance(result, int):
+        return result
+    thresholds = config.eval.iou_thresholds
+    outcome = Outcome(
+        row=row.name,
+        seed=config.runtime.seed,
+        mean_ap={f"{one:g}": result.mean_ap(one) for one in thresholds},
+        images=_images_seen(folder),
+        train_seconds=_train_seconds(folder, config.train.batch_size),
+        test_seconds=_test_seconds(folder, config),
+        commit=json.loads((folder / "environment.json").read_text()).get("commit"),
+    )
+    text = json.dumps(asdict(outcome), indent=1) + "\n"
+    write_atomically(done, lambda file: file.write(text.encode()))
+    return outcome
+
+
+def prepare_data(config: Config, scale: Scale) -> None:
+    """Draw the generated set where a scale runs on it."""
+    if scale.generated:
+        make_shapes(expand_path(config.data.root, key="data.root"))
+
+
+def _log_lines(folder: Path) -> list[dict]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "time/step" in line]
+
+
+def _images_seen(folder: Path) -> int:
+    return int(_log_lines(folder)[-1]["images"])
+
+
+def _train_seconds(folder: Path, batch_size: int) -> float:
+    return statistics.median(line["time/step"] for line in _log_lines(folder)) / batch_size
+
+
+def _test_seconds(folder: Path, config: Config) -> float:
+    """Seconds a picture of the detector as it is used, one picture at a time."""
+    detector = Detector.from_pretrained(folder / "weights" / "last")
+    pictures = build_dataset(config.data, config.data.val, class_names=detector.class_names)
+    taken = []
+    for index in range(min(len(pictures), TIMED_PICTURES + 1)):
+        image = pictures[index].image
+        start = time.perf_counter()
+        detector.predict([image])
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:] or taken)

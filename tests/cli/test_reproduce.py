@@ -1,0 +1,42 @@
+"""`rfcn reproduce` from the command line, on a table of two tiny rows."""
+
+import pytest
+
+from rfcn.cli import reproduce
+from rfcn.cli.main import main
+from rfcn.reproduction import tables
+from rfcn.reproduction.tables import Margin, Row, Scale, Table
+
+
+@pytest.fixture
+def two_rows(trained_run, monkeypatch):
+    config = str(trained_run.config)
+    rows = (Row("one", "first", config, 50.0), Row("two", "second", config, remark="fails"))
+    table = Table("Two rows", rows, margins=(Margin("one", "two", 101),))
+    monkeypatch.setattr(reproduce, "TABLES", {"two": table})
+    monkeypatch.setitem(tables.SCALES, "toy", Scale("as it is"))
+    return [
+        "--set",
+        "train.iterations=3",
+        "train.lr_steps=[]",
+        "train.warmup_iterations=0",
+        "runtime.pictures=0",
+    ]
+
+
+def test_a_table_is_run_row_by_row_and_a_broken_promise_is_said(two_rows, tmp_path, capsys):
+    command = ["reproduce", "two", "-o", str(tmp_path / "t"), *two_rows]
+    assert main([*command, "--rows", "one"]) == 0
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "one, seed 0: done before" in said.out
+    assert "first" in said.out
+    assert "fails" in said.out
+    assert "error: seed 0: one (" in said.err
+    assert (tmp_path / "t" / "table.md").is_file()
+    assert (tmp_path / "t" / "two" / "seed0" / "outcome.json").is_file()
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones(two_rows, tmp_path, capsys):
+    assert main(["reproduce", "two", "-o", str(tmp_path), "--rows", "three"]) == 2
+    assert "--rows: no row three; this table has one, two." in capsys.readouterr().err
