@@ -138,7 +138,9 @@ class BuildOps(build_ext):
             objects = list(pool.map(lambda one: self.compile(command, one), extension.sources))
         names = ["-ltorch_cuda"] if on_cuda else []
         names = [*names, "-ltorch_cpu", "-lc10"]
-        run([*link, "-shared", *objects, "-o", str(target), f"-L{libraries}", *names])
+        unfinished = target.with_suffix(".part")  # a build that is killed leaves no half library
+        run([*link, "-shared", *objects, "-o", str(unfinished), f"-L{libraries}", *names])
+        unfinished.replace(target)
 
     def compile(self, command: list[str], source: str) -> str:
         """The object of one source, made anew only if the command or a file read has changed."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -206,6 +207,33 @@ def test_a_failed_build_is_fatal_where_it_is_asked_to_be(tmp_path):
     )
     assert done.returncode != 0
     assert "RFCN_REQUIRE_OPS=1, but false failed" in done.stderr
+
+
+STUB = """#!/bin/sh
+while [ "$1" != -o ]; do [ "$1" = -MF ] && echo "made: none" > "$2"; shift; done
+printf half > "$2"
+case "$2" in *%s*) kill -9 $PPID;; esac
+printf whole > "$2"
+"""
+
+
+def test_a_killed_build_leaves_no_half_file(tmp_path):  # O25: nor a lock, for there is none
+    tree = copy_of_the_tree(tmp_path / "tree")
+
+    def build_killed_at(stage):
+        compiler = tmp_path / f"c++-killed-at-{stage}"
+        compiler.write_text(STUB % stage)
+        compiler.chmod(0o755)
+        environment = {**ENVIRONMENT, "CXX": str(compiler), "NVCC": "/nowhere/nvcc"}
+        command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+        return subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+
+    for stage in ("nms.cpp", "_cpu"):  # compiling, linking
+        assert build_killed_at(stage) == -signal.SIGKILL
+        assert {path.read_text() for path in tree.rglob("*.o")} <= {"whole"}
+        assert not list(tree.rglob("*.so"))
+    assert build_killed_at("nothing") == 0
+    assert [path.read_text() for path in tree.glob("rfcn/*.so")] == ["whole"]
 
 
 def test_importing_the_package_costs_nothing():
