@@ -18,5 +18,11 @@ STABLE_TORCH_LIBRARY(rfcn, m) {
   m.def(
       "roi_pool_backward(Tensor gradient, Tensor cells, Tensor rois, float spatial_scale, "
       "SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def(
+      "roi_average_pool(Tensor features, Tensor rois, int k, float spatial_scale, int semantics) "
+      "-> Tensor");
+  m.def(
+      "roi_average_pool_backward(Tensor gradient, Tensor rois, int k, float spatial_scale, "
+      "int semantics, SymInt[] size, SymInt[] stride) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
 }

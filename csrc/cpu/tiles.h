@@ -108,10 +108,10 @@ struct TilePlan {
 
   int64_t pictures, classes, k, cells, lanes, chunks;
 
-  TilePlan(const ScoreMaps& maps, int64_t element_bytes)
+  TilePlan(const ScoreMaps& maps, int64_t element_bytes, int64_t tile_bytes = kBytes)
       : pictures(maps.pictures), classes(maps.classes), k(maps.k),
         cells(maps.height * maps.width) {
-    const int64_t fit = std::max(kLanes, kBytes / std::max<int64_t>(1, cells * element_bytes));
+    const int64_t fit = std::max(kLanes, tile_bytes / std::max<int64_t>(1, cells * element_bytes));
     chunks = std::max<int64_t>(1, (classes + fit - 1) / fit);
     const int64_t each = (classes + chunks - 1) / chunks;
     lanes = each > kLanes / 2 ? (each + kLanes - 1) / kLanes * kLanes : each;
@@ -163,12 +163,12 @@ inline void means_of_width(const T* map, int64_t stride_y, int64_t stride_x, Ran
   for (int lane = 0; lane < kWidth; ++lane) out[lane] = static_cast<To>(sums[lane] / area);
 }
 
-// The last vector overlaps the one before instead of ending early.
+// The last vector overlaps the one before instead of ending early. Classes before `done` are left.
 template <int kWidth, class T, class To>
 inline bool means_by_width(const T* map, int64_t stride_y, int64_t stride_x, Range rows,
-                           Range columns, int64_t classes, To* out) {
+                           Range columns, int64_t done, int64_t classes, To* out) {
   if (classes < kWidth) return false;
-  for (int64_t c = 0; c < classes; c += kWidth) {
+  for (int64_t c = done; c < classes; c += kWidth) {
     const int64_t at = std::min(c, classes - kWidth);
     means_of_width<kWidth>(map + at, stride_y, stride_x, rows, columns, out + at);
   }
@@ -178,10 +178,13 @@ inline bool means_by_width(const T* map, int64_t stride_y, int64_t stride_x, Ran
 template <class T, class To>
 inline void means_of_classes(const T* map, int64_t stride_y, int64_t stride_x, Range rows,
                              Range columns, int64_t classes, To* out) {
-  if (means_by_width<16>(map, stride_y, stride_x, rows, columns, classes, out)) return;
-  if (means_by_width<8>(map, stride_y, stride_x, rows, columns, classes, out)) return;
-  if (means_by_width<4>(map, stride_y, stride_x, rows, columns, classes, out)) return;
-  means_by_width<1>(map, stride_y, stride_x, rows, columns, classes, out);
+  // Of many classes, four vectors at a time: bins are small, and so the loops over cells short.
+  const int64_t done = classes / 64 * 64;
+  if (done > 0) means_by_width<64>(map, stride_y, stride_x, rows, columns, 0, done, out);
+  if (means_by_width<16>(map, stride_y, stride_x, rows, columns, done, classes, out)) return;
+  if (means_by_width<8>(map, stride_y, stride_x, rows, columns, 0, classes, out)) return;
+  if (means_by_width<4>(map, stride_y, stride_x, rows, columns, 0, classes, out)) return;
+  means_by_width<1>(map, stride_y, stride_x, rows, columns, 0, classes, out);
 }
 
 template <class A>

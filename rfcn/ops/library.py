@@ -35,6 +35,13 @@ SCHEMAS = {
         "(Tensor gradient, Tensor cells, Tensor rois, float spatial_scale, SymInt[] size,"
         " SymInt[] stride) -> Tensor"
     ),
+    "roi_average_pool": (
+        "(Tensor features, Tensor rois, int k, float spatial_scale, int semantics) -> Tensor"
+    ),
+    "roi_average_pool_backward": (
+        "(Tensor gradient, Tensor rois, int k, float spatial_scale, int semantics,"
+        " SymInt[] size, SymInt[] stride) -> Tensor"
+    ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
 }
 """Every operator as `csrc/library.cpp` must declare it: a library built from older sources is

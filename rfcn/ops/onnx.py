@@ -19,11 +19,13 @@ import rfcn.ops.library as library
 import rfcn.ops.plain.nms as plain_nms
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
 import rfcn.ops.plain.psroi_vote as plain_psroi_vote
+import rfcn.ops.plain.roi_average_pool as plain_roi_average_pool
 from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {
     "psroi_pool": plain_psroi_pool.psroi_pool,
     "psroi_vote": plain_psroi_vote.psroi_vote,
+    "roi_average_pool": plain_roi_average_pool.roi_average_pool,
 }
 """For each operator that ONNX lacks, what computes the same from parts that it has."""
 

@@ -67,6 +67,13 @@ def draw_bins(choose: random.Random) -> Variant:
     return Variant(channels, {**arguments, "semantics": choose.choice(SEMANTICS)})
 
 
+def draw_shared_bins(choose: random.Random) -> Variant:
+    """Bins and channels of an operator whose bins all read the same channels."""
+    _, arguments = draw_bins(choose)
+    channels = choose.choice((1, 1, 2, 3, 17, 70)) if arguments["k"] < 4 else 1
+    return Variant(channels, arguments)
+
+
 def draw_output_size(choose: random.Random) -> Variant:
     """Bins and channels of an operator whose channels do not know their bin."""
     size = choose.choice(((1, 1), (1, 1), (2, 2), (1, 3), (3, 2), (7, 7)))
@@ -74,7 +81,12 @@ def draw_output_size(choose: random.Random) -> Variant:
     return Variant(channels, {"output_size": size})
 
 
-DRAWN = {"psroi_pool": draw_bins, "psroi_vote": draw_bins, "roi_pool": draw_output_size}
+DRAWN = {
+    "psroi_pool": draw_bins,
+    "psroi_vote": draw_bins,
+    "roi_average_pool": draw_shared_bins,
+    "roi_pool": draw_output_size,
+}
 """What is drawn for an operator; of others, the variants that their contract names."""
 
 
@@ -107,7 +119,7 @@ def try_roi_operator(op: str, number: int) -> Trial:
     contract = ROI_OPERATORS[op]
     named = list(contract.variants.values())
     draw = DRAWN.get(op, lambda choose: choose.choice(named))
-    case = fuzz_cases.draw_roi_case(number, draw, most_rois=400)
+    case = fuzz_cases.draw_roi_case(number, draw, most_rois=400, score_maps="psroi" in op)
     subject = contract()
     subject.scale = case.scale
     try:

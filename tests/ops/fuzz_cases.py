@@ -38,9 +38,9 @@ class RoICase:
 
 
 def draw_roi_case(
-    number: int, draw_variant: Callable[[random.Random], Variant], most_rois: int
+    number: int, draw_variant: Callable[[random.Random], Variant], most_rois: int, score_maps: bool
 ) -> RoICase:
-    """The case of this number."""
+    """The case of this number. score_maps: whether [N, C, k, k, H, W] is drawn too."""
     choose, g = random.Random(number), torch.Generator().manual_seed(number)
     variant, scale = draw_variant(choose), choose.choice(SCALES)
     height, width, pictures = choose.choice(SIDES), choose.choice(SIDES), choose.randint(1, 3)
@@ -49,7 +49,7 @@ def draw_roi_case(
     if choose.random() < 0.3:
         features = features.round()  # ties, for what takes a maximum
     orders: dict[str, Tensor] = memory_orders(features)
-    if "k" in variant.arguments:
+    if score_maps:
         orders["by bin"] = by_bin(features, variant.arguments["k"])
     orders["pictures expanded"] = features[:1].expand(shape)
     order = choose.choice(list(orders))

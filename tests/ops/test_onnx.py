@@ -11,6 +11,7 @@ from rfcn.ops.nms import nms
 from rfcn.ops.onnx import to_onnx
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.ops.psroi_vote import PSRoIVote
+from rfcn.ops.roi_average_pool import RoIAveragePool
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'rfcn[export]'")
 
@@ -20,6 +21,7 @@ ROI_OPERATORS = {
     "psroi_pool": (PSRoIPool(3, SCALE), 27),
     "psroi_pool, torchvision": (PSRoIPool(3, SCALE, "torchvision"), 27),
     "psroi_vote": (PSRoIVote(3, SCALE), 27),
+    "roi_average_pool": (RoIAveragePool(3, SCALE), 5),
 }
 # Pictures, height, width, RoIs; the first is what is traced.
 SIZES = [(2, 5, 6, 4), (1, 9, 13, 40), (3, 1, 1, 7), (2, 7, 4, 1), (1, 8, 8, 0)]
