@@ -148,6 +148,10 @@ class RFCN(Section):
     box_sets: BoxSets = "background_foreground"
     """Box maps: 4k^2 for all classes (the paper), 8k^2 for background and foreground (the released
     code), or 4k^2(C+1), one set a class."""
+    form: Literal["auto", "maps", "features"] = "auto"
+    """How votes are computed, with the same numbers up to rounding: `maps` convolves all cells,
+    then pools (the paper); `features` pools, then multiplies, which is cheaper with few RoIs or
+    many classes; `auto` counts which."""
 
 
 class NaiveFRCNN(Section):

@@ -106,6 +106,7 @@ SOURCES: dict[str, Source] = {
     "model.roi_head.k": Source(OneOf((7, 3)), 7, 7),
     "model.roi_head.reduction": _all(1024),
     "model.roi_head.box_sets": _codes("background_foreground", paper="agnostic"),
+    "model.roi_head.form": Source("maps", "maps", "maps", "the cheaper of two equal ways"),
     "model.roi_loss.type": Source(_LOSSES, _LOSSES, _LOSSES),
     "model.roi_loss.keep": _all(128),
     "model.roi_loss.foreground_iou": _all(0.5),

@@ -72,6 +72,7 @@ def _rfcn(config: parts.RFCN, around: Surroundings) -> RFCNHead:
         box_sets=around.box_sets(config.box_sets),
         stride=around.stride,
         hidden_init=around.hidden_init,
+        form=config.form,
     )
 
 

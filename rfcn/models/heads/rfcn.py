@@ -1,14 +1,18 @@
 """The R-FCN head: position-sensitive score maps, pooling, voting (paper, section 2)."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rfcn.models.heads.forms import Form, Load, choose_forms
+from rfcn.models.heads.pooled_product import pooled_votes
 from rfcn.models.initialization import Initializer, gaussian
 from rfcn.ops.psroi_pool import PSRoIPool
+from rfcn.ops.psroi_vote import PSRoIVote
+from rfcn.ops.roi_average_pool import RoIAveragePool
 from rfcn.structures import RoIOutputs
 
 BIN_MAJOR = 1
@@ -30,6 +34,9 @@ class RFCNHead(nn.Module):
         box_sets: S: 1 (the paper), 2 (background and foreground, the released code) or C+1.
         stride: picture pixels a cell of the features.
         hidden_init: how the 1x1 convolution before the maps starts.
+        form: `maps` convolves and then pools, `features` pools and then multiplies; the numbers are
+            the same. `auto` takes for each layer what `forms.choose_forms` counts as cheaper, and
+            `maps` where the graph is traced (torch.compile, torch.export).
     """
 
     inclusive_corners = True
@@ -45,14 +52,18 @@ class RFCNHead(nn.Module):
         box_sets: int = 2,
         stride: int = 16,
         hidden_init: Initializer = gaussian,
+        form: Form | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
         self.k = k
+        self.form = form
         self.box_sets = box_sets
         self.reduce = nn.Conv2d(in_channels, reduction, 1)
         self.score_maps = nn.Conv2d(reduction, k * k * (classes + 1), 1)
         self.box_maps = nn.Conv2d(reduction, k * k * 4 * box_sets, 1)
         self.pool = PSRoIPool(k, 1 / stride)
+        self.vote = PSRoIVote(k, 1 / stride)
+        self.average_pool = RoIAveragePool(k, 1 / stride)
         hidden_init(self.reduce)
         gaussian(self.score_maps)
         gaussian(self.box_maps)
@@ -60,10 +71,31 @@ class RFCNHead(nn.Module):
 
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
         """features: [N, Cf, H, W]; rois: [R, 5] -> raw scores [R, C+1] and offsets [R, S, 4]."""
-        reduced = self.reduced(features)
-        logits = vote(self.pool(self.maps(self.score_maps, reduced), rois))
-        deltas = vote(self.pool(self.maps(self.box_maps, reduced), rois))
+        return self.votes(self.reduced(features), rois)
+
+    def votes(self, reduced: Tensor, rois: Tensor) -> RoIOutputs:
+        """The same from what `reduced` gives, each layer in its form."""
+        layers = (self.score_maps, self.box_maps)
+        forms = self.forms(reduced, rois)
+        multiplied = [one for one, form in zip(layers, forms, strict=True) if form == "features"]
+        found = pooled_votes(reduced, rois, self.average_pool, multiplied)
+        logits, deltas = (
+            found.pop(0) if form == "features" else self.vote(self.maps(layer, reduced), rois)
+            for layer, form in zip(layers, forms, strict=True)
+        )
         return RoIOutputs(logits, deltas.view(-1, self.box_sets, 4))
+
+    def forms(self, reduced: Tensor, rois: Tensor) -> Sequence[Form]:
+        """How the votes of score_maps and of box_maps are computed for these RoIs."""
+        if self.form != "auto":
+            return (self.form, self.form)
+        if torch.compiler.is_compiling():
+            return ("maps", "maps")
+        cells = reduced.shape[0] * reduced.shape[2] * reduced.shape[3]
+        load = Load(cells, len(rois), reduced.shape[1], self.k)
+        layers = (self.score_maps, self.box_maps)
+        channels = [layer.out_channels // self.k**2 for layer in layers]
+        return choose_forms(load, channels, training=reduced.requires_grad)
 
     def bins(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """What the vote is made of: the score maps [N, C+1, k, k, H, W] and what each bin of each
@@ -99,11 +131,6 @@ class RFCNHead(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Nothing to set: the mark was checked before."""
-
-
-def vote(pooled: Tensor) -> Tensor:
-    """The bins vote by averaging (paper, equation 2): [R, C, k, k] -> [R, C]."""
-    return pooled.mean(dim=(2, 3))
 
 
 def _refuse_other_rows(head: nn.Module, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:

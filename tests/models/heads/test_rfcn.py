@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rfcn.models.heads.rfcn import RFCNHead, vote
+from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.models.heads.row_order import convert_rows
+from rfcn.ops import library
 from rfcn.ops.psroi_pool import psroi_pool
 
 ROIS = torch.tensor(
@@ -69,6 +70,55 @@ def test_the_logits_are_the_mean_of_the_bins(k):
     assert maps.shape == (2, 4, k, k, 8, 9)
     assert bins.shape == (4, 4, k, k)
     assert_close(bins.mean(dim=(2, 3)), head(features, ROIS).class_logits)
+
+
+@pytest.mark.parametrize("form", ["maps", "features"])
+@pytest.mark.parametrize("box_sets", [1, 4])
+def test_both_forms_give_the_same(form, box_sets):
+    features = torch.randn(2, 6, 8, 9)
+    results = []
+    for one in ("auto", form):
+        head = a_head(box_sets=box_sets)
+        head.form = one
+        outputs = head(features, ROIS)
+        (outputs.class_logits.square().sum() + outputs.box_deltas.square().sum()).backward()
+        results.append([*outputs, *(parameter.grad for parameter in head.parameters())])
+    for found, expected in zip(*results, strict=True):
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_auto_counts_with_what_it_is_given():
+    with torch.device("meta"):
+        head = RFCNHead(2048, classes=20)
+        reduced = torch.empty(1, 1024, 38, 63)
+        few, many = torch.empty(300, 5), torch.empty(2000, 5)
+    assert head.forms(reduced, few) == ("features", "features")
+    assert head.forms(reduced, many) == ("maps", "maps")
+    between = torch.empty(900, 5, device="meta")
+    assert head.forms(reduced, between) == ("features", "features")
+    assert head.forms(reduced.requires_grad_(), between) == ("maps", "maps")
+    head.form = "maps"
+    assert head.forms(reduced, few) == ("maps", "maps")
+
+
+@pytest.mark.parametrize("form", ["auto", "maps", "features"])
+def test_compiles_as_one_graph(form):
+    head = a_head()
+    head.form = form
+    features = torch.randn(2, 6, 8, 9)
+    expected = head(features, ROIS)
+    operators = []
+
+    def look(graph, inputs):
+        operators.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    found = torch.compile(head, fullgraph=True, backend=look, dynamic=True)(features, ROIS)
+    assert_close(found.class_logits, expected.class_logits)
+    assert_close(found.box_deltas, expected.box_deltas)
+    averaged = any("roi_average_pool" in name for name in operators)
+    if library.declared("psroi_pool"):  # a traced graph keeps the paper's form unless asked
+        assert averaged == (form == "features")
 
 
 def test_a_bin_reads_its_own_map_and_no_other():
@@ -172,7 +222,3 @@ def test_no_rois_give_zero_gradients_not_none():
 def test_there_are_no_weights_after_the_rois():
     names = {name.split(".")[0] for name, _ in a_head().named_parameters()}
     assert names == {"reduce", "score_maps", "box_maps"}
-
-
-def test_vote_is_the_plain_mean():
-    assert vote(torch.tensor([[[[1.0, 2], [3, 6]]]])).tolist() == [[3]]
