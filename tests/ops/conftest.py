@@ -1,4 +1,4 @@
-"""Both backends of every operator, and RoIs that sit on every border there is."""
+"""Every backend of every operator, and RoIs that sit on every border there is."""
 
 import os
 
@@ -13,6 +13,11 @@ COMPILED = library.LIBRARY
 def pytest_generate_tests(metafunc):
     """The contract's questions, once for each variant and each case that a subclass names."""
     contract = metafunc.cls
+    if "backend" in metafunc.fixturenames:
+        # Only the contract has one place, `call`, that can bring its tensors to a GPU and back.
+        on_gpu_too = torch.cuda.is_available() and hasattr(contract, "call")
+        backends = ["compiled", "torch", "cuda"] if on_gpu_too else ["compiled", "torch"]
+        metafunc.parametrize("backend", backends, indirect=True)
     if "variant" in metafunc.fixturenames:
         metafunc.parametrize("variant", contract.variants.values(), ids=contract.variants.keys())
     if "any_variant" in metafunc.fixturenames:
@@ -32,14 +37,26 @@ def need_compiled():
         end(f"operators not compiled: {COMPILED.reasons['cpu']}")
 
 
-@pytest.fixture(params=["compiled", "torch"])
+@pytest.fixture
 def backend(request, monkeypatch):
-    """Runs the test once with the compiled operators and once with plain PyTorch."""
+    """Runs the test with the compiled operators, with plain PyTorch and, the contract, on a GPU."""
     if request.param == "torch":
         monkeypatch.setattr(library, "LIBRARY", library.load("torch", library.Path(".")))
-    else:
-        need_compiled()
+        return "torch"
+    need_compiled()
+    if request.param == "cuda":
+        monkeypatch.setattr(request.instance, "call", on_gpu(request.instance.call))
     return request.param
+
+
+def on_gpu(call):
+    """The contract's `call`, there and back: values and gradients stay on the CPU for the test."""
+
+    def there_and_back(features, rois, variant):
+        there = [one.cuda() if one.device.type == "cpu" else one for one in (features, rois)]
+        return call(*there, variant).cpu()
+
+    return there_and_back
 
 
 @pytest.fixture

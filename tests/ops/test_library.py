@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import rfcn
 from rfcn.errors import MachineError
@@ -102,3 +103,12 @@ def test_with_nvcc_the_cuda_library_is_built_and_registers(compiled):
     assert (PACKAGE / "_cuda.so").exists()
     for op in library.SCHEMAS:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"rfcn::{op}", "CUDA")
+
+
+def test_a_gpu_is_asked_too():
+    """Where there is a GPU the contract of the operators runs on it (conftest.py); one line says
+    where it does not."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that torch can use: the contract of the operators ran on the CPU alone")
+    reasons = {one.op: one.reason for one in library.status() if one.device == "cuda"}
+    assert reasons == dict.fromkeys(library.SCHEMAS, "loaded _cuda.so")
