@@ -5,6 +5,7 @@ floor ever sees a config.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from rfcn.config.loader import config_from_mapping
 from rfcn.config.parts import Features
 from rfcn.config.paths import expand_path
 from rfcn.datasets.loader import TrainLoader, test_loader
+from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.sample import Dataset
 from rfcn.datasets.voc import VOCDataset
 from rfcn.engine.optimizer import build_sgd
@@ -33,11 +35,13 @@ from rfcn.models.test_time import OneLook, TestTimeDetector
 from rfcn.models.transfer import transfer
 from rfcn.parts.backbones import build_backbone
 from rfcn.parts.heads import build_head
-from rfcn.parts.proposers import build_anchor_loss, build_anchors, build_rpn
+from rfcn.parts.proposers import build_anchor_loss, build_anchors, build_proposer
 from rfcn.structures import Pyramid
 
 AnyDetector = TwoStageDetector | ClassSpecificRPN
 
+SAME_BOX = 0.99
+"""IoU above which given proposals, scaled to two sizes and back, are one and the same."""
 INITIALIZERS: dict[str, Initializer] = {"gaussian": gaussian, "kaiming": kaiming}
 
 
@@ -65,7 +69,7 @@ def build_two_stage(config: schema.Model, *, classes: int, pretrained: bool) -> 
     return TwoStageDetector(
         normalize=Normalize(config.pixel_mean, config.pixel_std),
         backbone=backbone,
-        proposer=build_rpn(config.proposer, backbone, hidden_init),
+        proposer=build_proposer(config.proposer, backbone, hidden_init),
         roi_head=build_head(config.roi_head, backbone, tail, hidden_init, classes=classes),
         sampler=sampler,
         roi_loss=roi_loss,
@@ -164,6 +168,23 @@ def build_dataset(
     )
 
 
+def with_proposals(
+    config: schema.Config, dataset: Dataset, part: Literal["train", "val"]
+) -> Dataset:
+    """The data set with what `data.proposals` holds for it, where the config names files."""
+    files = config.data.proposals
+    proposer = config.model.proposer
+    if files is None or not isinstance(proposer, schema.GivenProposals):
+        return dataset
+    return attach_proposals(
+        dataset,
+        [expand_path(one, key=f"data.proposals.{part}") for one in getattr(files, part)],
+        corners=files.corners,
+        pixels=files.pixels,
+        most=getattr(proposer, {"train": "train_proposals", "val": "test_proposals"}[part]),
+    )
+
+
 def listed_classes(config: schema.Data) -> Sequence[str] | None:
     """The class names that the config lists, itself or in a file; None where it leaves them to be
     found in the annotations."""
@@ -212,7 +233,7 @@ def build_tester(
         assignment=config.test_time.assignment,
         flip=config.test_time.flip,
         box_iterations=config.test_time.box_iterations,
-        proposal_nms=config.proposer.nms_threshold,
+        proposal_nms=getattr(config.proposer, "nms_threshold", SAME_BOX),
     )
 
 

@@ -16,11 +16,11 @@ from rfcn.build import (
     build_train_loader,
     find_device,
     start_from,
+    with_proposals,
 )
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
-from rfcn.datasets.voc import VOCDataset
 from rfcn.engine.checkpoint import capture, newest_good, restore, save_checkpoint
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
@@ -60,12 +60,12 @@ def run_experiment(
         RFCNError: any fault of config, data, weights or machine, each with its remedy.
     """
     device = find_device(config.runtime.device)
-    train_set = build_dataset(config.data, config.data.train)
+    data = config.data
+    train_set = with_proposals(config, build_dataset(data, data.train), "train")
     if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
-        raise DataError(
-            f"data.train ({config.data.train}): no picture has an object to learn from."
-        )
-    val_set = build_dataset(config.data, config.data.val, class_names=train_set.class_names)
+        raise DataError(f"data.train ({data.train}): no picture has an object to learn from.")
+    val_pictures = build_dataset(data, data.val, class_names=train_set.class_names)
+    val_set = with_proposals(config, val_pictures, "val")
     create_run_folder(
         output,
         config_text=dump_config(config),
@@ -91,8 +91,8 @@ class Experiment:
         config: Config,
         output: Path,
         device: torch.device,
-        train_set: VOCDataset,
-        val_set: VOCDataset,
+        train_set: Dataset,
+        val_set: Dataset,
         state: dict[str, Any] | None = None,
     ) -> None:
         """state: the checkpoint to go on from, which also holds what the backbone starts with."""
@@ -284,7 +284,8 @@ def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int
     """Draw the score maps of the surest detection on pictures spread over a data set."""
     for index in shown_pictures(dataset, count):
         sample = dataset[index]
-        found = detector.predict([sample.image])[0].above(SHOWN_SCORE)
+        given = None if sample.proposals is None else [sample.proposals]
+        found = detector.predict([sample.image], given)[0].above(SHOWN_SCORE)
         if len(found):
-            views = explain(detector, sample.image, 0)
+            views = explain(detector, sample.image, 0, sample.proposals)
             write_image(folder / f"{sample.id.replace('/', '_')}.png", draw_score_maps(views))

@@ -51,13 +51,18 @@ class ImageBatch:
     """(height, width) of each picture as it lies on disk (upright), in pixels."""
     ids: list[str] = field(default_factory=list)
     """Name of each picture in its data set."""
+    proposals: list[Tensor] | None = None
+    """[P_i, 4] float32 a picture, best first, where they come from files; None otherwise."""
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def to(self, device: torch.device | str) -> "ImageBatch":
-        """The same batch with its pixels on `device`."""
-        return replace(self, tensor=self.tensor.to(device, non_blocking=True))
+        """The same batch with its pixels and proposals on `device`."""
+        proposals = self.proposals
+        if proposals is not None:
+            proposals = [one.to(device, non_blocking=True) for one in proposals]
+        return replace(self, tensor=self.tensor.to(device, non_blocking=True), proposals=proposals)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val of the stored config, or of its overrides; print the table."""
     from rfcn.assessment import assess, rescore
-    from rfcn.build import build_dataset, find_device, listed_classes
+    from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
     from rfcn.engine.weights import check_classes
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if config.data.classes != detector.config.data.classes:
         check_classes(listed_classes(config.data) or (), detector.class_names)
     device = find_device(args.device or config.runtime.device)
-    dataset = build_dataset(config.data, config.data.val, class_names=detector.class_names)
+    pictures = build_dataset(config.data, config.data.val, class_names=detector.class_names)
+    dataset = with_proposals(config, pictures, "val")
     for note in dataset.notes:
         print(f"note: {note}")
     if args.detections:

@@ -72,6 +72,10 @@ COMMANDS = {
         "draw the data set of the demo",
         ("rfcn make-shapes -o data/shapes",),
     ),
+    "make-proposals": Command(
+        "search a data set for boxes that may hold objects, to do without an RPN",
+        ("rfcn make-proposals -c rfcn/r50_voc_ohem.yaml -o data/proposals",),
+    ),
     "doctor": Command(
         "say what this machine has and what it lacks",
         ("rfcn doctor",),

@@ -73,9 +73,14 @@ class Catalogue:
         return {keys[-1] for keys, _ in self._entries}
 
     def _resolve(self, schema: Schema) -> Schema:
-        while "$ref" in schema:
+        """The schema behind references; of a section that may be null, the section's."""
+        while True:
+            optional = [one for one in schema.get("anyOf", ()) if "$ref" in one]
+            if optional:
+                schema = optional[0]
+            if "$ref" not in schema:
+                return schema
             schema = self._root["$defs"][schema["$ref"].rpartition("/")[2]]
-        return schema
 
     def _section(self, schema: Schema, kind: object) -> Schema:
         schema = self._resolve(schema)

@@ -21,14 +21,21 @@ def explain(error: ValidationError, tree: Node) -> str:
     faults: dict[Keys, ErrorDetails] = {}
     for fault in error.errors(include_url=False):
         keys = _keys(tree, fault["loc"])
-        if fault["type"] == "missing" and keys and isinstance(keys[-1], int):
-            keys = keys[:-1]
+        if fault["type"] == "missing":
+            keys = _missing(keys, fault["loc"][-1])
         faults.setdefault(keys, fault)
     inner = [keys for keys in faults if not any(_contains(keys, other) for other in faults)]
     lines = [_Explainer(tree).line(keys, faults[keys]) for keys in inner[:MOST_FAULTS]]
     if len(inner) > MOST_FAULTS:
         lines.append(f"... and {len(inner) - MOST_FAULTS} more.")
     return "\n".join(lines)
+
+
+def _missing(keys: Keys, part: str | int) -> Keys:
+    """The key that is missing; a list too short is itself the fault."""
+    if isinstance(part, str):
+        return (*keys, part)
+    return keys[:-1] if keys and isinstance(keys[-1], int) else keys
 
 
 def _contains(keys: Keys, other: Keys) -> bool:
@@ -81,6 +88,9 @@ class _Explainer:
         kind = fault["type"]
         if kind == "extra_forbidden":
             return self._unknown_key(keys)
+        if kind == "missing" and isinstance(keys[-1], str):
+            expected = describe(self.catalogue.at(keys, self.types))
+            return f"{self._where(keys)}: missing, expected {expected}."
         if kind in ("union_tag_invalid", "union_tag_not_found"):
             return self._unknown_type(keys)
         if kind == "value_error" and "enum" not in self.catalogue.at(keys, self.types):
@@ -134,9 +144,10 @@ class _Explainer:
             return f"{self._where(keys)}: {message}."
         named = [key for key in section if re.search(rf"\b{key}\b", message)]
         values = ", ".join(
-            f"{key} is {_short(section[key].plain())} ({section[key].origin})" for key in named
+            f"{key} is {found(section[key])} ({section[key].origin})" for key in named
         )
-        return f"{dotted(keys)}: {message}; {values}."
+        where = f"{dotted(keys)}: " if keys else ""
+        return f"{where}{message}; {values}."
 
     def _unknown_key(self, keys: Keys) -> str:
         name, parent = str(keys[-1]), keys[:-1]
@@ -152,7 +163,7 @@ class _Explainer:
         places = self.catalogue.places(name)
         if not places:
             return ""
-        here = [kind for place, kind in places if place == written]
+        here = [kind for place, kind in places if place == written and kind is not None]
         if here:
             section = written.rpartition(".")[0]
             return f" It belongs to {section} of type '{here[0]}'."

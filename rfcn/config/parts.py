@@ -126,6 +126,19 @@ class RPN(AnchorHead):
     (Deformable-ConvNets: 0; py-R-FCN: 16)."""
 
 
+class GivenProposals(Section):
+    """No RPN: proposals of another program, read from `data.proposals` (Fast R-CNN)."""
+
+    type: Literal["given"]
+    train_proposals: Count = 2000
+    """Most proposals a picture in training, the best of the file (Fast R-CNN: about 2000)."""
+    test_proposals: Count = 2000
+    """Most proposals a picture at test."""
+
+
+Proposer = Annotated[RPN | GivenProposals, Field(discriminator="type")]
+
+
 # ----------------------------------------------------------------------------------------- heads
 
 

@@ -18,7 +18,9 @@ from rfcn.config.parts import (
     Anchors,
     Backbone,
     ClassAnchors,
+    GivenProposals,
     NaiveFRCNN,
+    Proposer,
     ResNetBackbone,
     RoIHead,
     TinyBackbone,
@@ -47,6 +49,7 @@ __all__ = [
     "Data",
     "Eval",
     "FCFRCNN",
+    "GivenProposals",
     "Model",
     "NaiveFRCNN",
     "PostProcess",
@@ -144,7 +147,7 @@ class Model(AnyModel):
     """The spine: backbone, proposals, head, loss, post-processing."""
 
     type: Literal["two_stage"] = "two_stage"
-    proposer: RPN = RPN()
+    proposer: Proposer = RPN()
     roi_head: RoIHead = RFCN()
     roi_loss: RoILoss = OHEM()
     box_std: Offsets = (0.1, 0.1, 0.2, 0.2)
@@ -191,6 +194,21 @@ AnyOneModel = Annotated[Model | ClassRPN, Field(discriminator="type")]
 # ------------------------------------------------------------------------------------------ data
 
 
+class Proposals(Section):
+    """Files of proposals, for a `model.proposer` of type `given`."""
+
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Files that together hold the pictures of `data.train`: .mat as released with R-CNN, .npz as
+    `rfcn make-proposals` writes, or JSON. A relative path counts from the working directory."""
+    val: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The same for `data.val`."""
+    corners: Literal["x1y1x2y2", "y1x1y2x2", "xywh"]
+    """What the four numbers of a box are (the released Selective Search boxes: y1x1y2x2)."""
+    pixels: Literal["one_based", "zero_based", "half_open"]
+    """`one_based`: counted from 1, the last column and row belong to the box (MATLAB);
+    `zero_based`: the same from 0; `half_open`: from 0, they do not (`rfcn make-proposals`)."""
+
+
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
@@ -221,6 +239,9 @@ class Data(Section):
     """The long side never exceeds this; the short side yields (py-R-FCN)."""
     flip: bool = True
     """Mirror half of the training pictures (py-R-FCN)."""
+    proposals: Proposals | None = None
+    """Proposals of another program, in the place of an RPN's (Fast R-CNN; paper, table of
+    proposals)."""
     workers: CountOrZero = 2
     """Processes that decode and resize; 0 does it in the training process."""
 
@@ -326,3 +347,12 @@ class Config(Section):
     train: Train = Train()
     eval: Eval = Eval()
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _proposals_are_read(self) -> "Config":
+        reads = self.model.proposer.type == "given"
+        if reads and self.data.proposals is None:
+            raise ValueError("model.proposer.type is given: data.proposals must name the files")
+        if self.data.proposals is not None and not reads:
+            raise ValueError("data.proposals is read by model.proposer.type: given only")
+        return self

@@ -56,8 +56,15 @@ def collate(samples: Sequence[Sample]) -> tuple[ImageBatch, list[Target]]:
         sizes=[sample.size for sample in samples],
         original_sizes=[sample.original_size or sample.size for sample in samples],
         ids=[sample.id for sample in samples],
+        proposals=_proposals(samples),
     )
     return batch, [sample.target for sample in samples]
+
+
+def _proposals(samples: Sequence[Sample]) -> list[Tensor] | None:
+    """Those of each sample, where all of them bring some."""
+    found = [sample.proposals for sample in samples if sample.proposals is not None]
+    return found if len(found) == len(samples) else None
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from rfcn.structures import Target
 
@@ -23,6 +24,8 @@ class Sample:
     """The file it was read from."""
     original_size: tuple[int, int] | None = None
     """(height, width) as the picture lies on disk, once it was resized; None before."""
+    proposals: Tensor | None = None
+    """[P, 4] float32, best first, where they come from a file (see `WithProposals`)."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -39,6 +42,8 @@ class Dataset(Protocol):
     """The name of each picture, unique."""
     sizes: list[tuple[int, int]]
     """(height, width) of each picture, upright, known without decoding it."""
+    notes: list[str]
+    """Sentences on what was dropped, cut or looks odd."""
 
     def __len__(self) -> int: ...
 

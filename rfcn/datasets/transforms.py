@@ -1,9 +1,11 @@
 """Resizing and mirroring: pure functions from sample to sample, boxes and pixels together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from rfcn import boxes
 from rfcn.datasets.sample import Sample
@@ -33,23 +35,32 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize(sample: Sample, *, short_side: int, max_long_side: int) -> Sample:
     """The sample at the size of `fitted_size`; its boxes scaled axis by axis, since sides round."""
     size = fitted_size(sample.size, short_side=short_side, max_long_side=max_long_side)
-    # Cut, for rounding may carry an edge past that of the picture by a hair.
-    moved = boxes.clip(boxes.rescale(sample.target.boxes, sample.size, size), size)
+
+    def move(these: Tensor) -> Tensor:
+        # Cut, for rounding may carry an edge past that of the picture by a hair.
+        return boxes.clip(boxes.rescale(these, sample.size, size), size)
+
     return replace(
-        sample,
+        _moved(sample, move),
         image=resize_image(sample.image, size),
-        target=replace(sample.target, boxes=moved),
         original_size=sample.original_size or sample.size,
     )
 
 
 def flip(sample: Sample) -> Sample:
     """The sample in the mirror: column x becomes W - 1 - x, so an edge at x moves to W - x."""
-    mirrored = boxes.mirror(sample.target.boxes, sample.size[1])
+    return replace(
+        _moved(sample, lambda these: boxes.mirror(these, sample.size[1])),
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
+    )
+
+
+def _moved(sample: Sample, move: Callable[[Tensor], Tensor]) -> Sample:
+    """The sample with all its boxes moved: those of objects and, where it has them, proposals."""
     return replace(
         sample,
-        image=np.ascontiguousarray(sample.image[:, ::-1]),
-        target=replace(sample.target, boxes=mirrored),
+        target=replace(sample.target, boxes=move(sample.target.boxes)),
+        proposals=None if sample.proposals is None else move(sample.proposals),
     )
 
 

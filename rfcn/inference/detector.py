@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rfcn.build import AnyDetector, build_detector, build_tester, test_sizes
 from rfcn.config.loader import config_from_mapping
@@ -55,16 +56,20 @@ class Detector:
         return cls(model, class_names=metadata["classes"], config=config, device=device)
 
     @torch.inference_mode()
-    def predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def predict(
+        self, images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None = None
+    ) -> list[Detections]:
         """Detections of each picture, best first, in its own pixels, on the CPU.
 
         Pictures of one size pass through the model together; those of another size apart, because
         padding reaches the features, and nobody's detections may depend on the neighbours.
 
-        images: uint8 RGB arrays [H, W, 3] of any sizes.
+        images: uint8 RGB arrays [H, W, 3] of any sizes. proposals: [P, 4] of each, in its own
+        pixels, best first: for a detector without an RPN, which others do not look at.
 
         Raises:
             ValueError: one of them is anything else.
+            ConfigError: the detector needs proposals, and there are none.
         """
         alike: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
@@ -72,33 +77,42 @@ class Detector:
             alike.setdefault(image.shape, []).append(place)
         found: dict[int, Detections] = {}
         for places in alike.values():
-            together = self.tester(self.pyramid([images[place] for place in places]))
+            chosen = None if proposals is None else [proposals[place] for place in places]
+            together = self.tester(self.pyramid([images[place] for place in places], chosen))
             found.update(zip(places, together, strict=True))
         return [found[place].to("cpu") for place in range(len(images))]
 
-    def batch(self, images: Sequence[np.ndarray]) -> ImageBatch:
+    def batch(
+        self, images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None = None
+    ) -> ImageBatch:
         """The pictures at `data.test_short_side`, padded to one size, on the detector's device."""
         data = self.config.data
-        return self._batch(images, (data.test_short_side, data.max_long_side))
+        return self._batch(_samples(images, proposals), (data.test_short_side, data.max_long_side))
 
-    def pyramid(self, images: Sequence[np.ndarray]) -> Pyramid:
+    def pyramid(
+        self, images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None = None
+    ) -> Pyramid:
         """The pictures at every size that the config tests at."""
-        return Pyramid(tuple(self._batch(images, size) for size in test_sizes(self.config)))
+        samples = _samples(images, proposals)
+        return Pyramid(tuple(self._batch(samples, size) for size in test_sizes(self.config)))
 
-    def _batch(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> ImageBatch:
+    def _batch(self, samples: Sequence[Sample], size: tuple[int, int]) -> ImageBatch:
         short_side, longest = size
-        samples = [
-            resize(_sample(image, number), short_side=short_side, max_long_side=longest)
-            for number, image in enumerate(images)
-        ]
-        batch, _ = collate(samples)
+        batch, _ = collate(
+            [resize(one, short_side=short_side, max_long_side=longest) for one in samples]
+        )
         return batch.to(self.device)
 
 
-def _sample(image: np.ndarray, number: int) -> Sample:
+def _samples(images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None) -> list[Sample]:
+    """Pictures without any truth, with their proposals where there are some."""
     nothing = Target(
         boxes=torch.zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.int64),
         difficult=torch.zeros(0, dtype=torch.bool),
     )
-    return Sample(image=image, target=nothing, id=str(number), path=Path(str(number)))
+    given = proposals if proposals is not None else [None] * len(images)
+    return [
+        Sample(image, nothing, id=str(number), path=Path(str(number)), proposals=boxes)
+        for number, (image, boxes) in enumerate(zip(images, given, strict=True))
+    ]

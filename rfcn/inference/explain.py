@@ -16,27 +16,30 @@ SHIFT = 0.5
 
 
 @torch.inference_mode()
-def explain(detector: Detector, image: np.ndarray, index: int) -> list[ScoreMapView]:
+def explain(
+    detector: Detector, image: np.ndarray, index: int, proposals: Tensor | None = None
+) -> list[ScoreMapView]:
     """The votes behind detection `index` of a picture, and those of its RoI moved off the object.
 
     The RoI is the proposal the detection was made from; the mean of its votes is the class logit.
 
     Args:
         image: uint8 RGB [H, W, 3]. index: place in `detector.predict([image])[0]`.
+        proposals: what was given to `predict`, if anything.
 
     Raises:
         IndexError: there are not so many detections.
         ConfigError: the head has no score maps.
     """
     model, head = _parts_of(detector)
-    batch = detector.batch([image])
+    batch = detector.batch([image], None if proposals is None else [proposals])
     features = model.features(batch)
-    proposals, _ = model.proposer(batch, features)
-    outputs = head(features.roi, model.rois(proposals))
-    found = model.postprocess(outputs, proposals, batch)[0]
+    boxes, _ = model.proposer(batch, features)
+    outputs = head(features.roi, model.rois(boxes))
+    found = model.postprocess(outputs, boxes, batch)[0]
     if not 0 <= index < len(found) or found.rois is None:
         raise IndexError(f"detection {index} of a picture with {len(found)}")
-    hit = proposals[0][found.rois[index]]
+    hit = boxes[0][found.rois[index]]
     label = int(found.labels[index])
     return [
         _view(detector, features, batch.tensor[0], hit, label, "hit"),

@@ -2,13 +2,26 @@
 
 from typing import TypeVar
 
+from rfcn.config import parts
 from rfcn.config.parts import RPN, AnchorHead
 from rfcn.models.anchors import AnchorGrid
 from rfcn.models.initialization import Initializer
+from rfcn.models.proposals import GivenProposals
 from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork, RPNHead
 from rfcn.parts.backbones import Backbone
 
 Loss = TypeVar("Loss", bound=AnchorLoss)
+
+
+def build_proposer(
+    config: RPN | parts.GivenProposals, backbone: Backbone, hidden_init: Initializer
+) -> RegionProposalNetwork | GivenProposals:
+    """What proposes RoIs: an RPN, or the files that come with the pictures."""
+    if isinstance(config, parts.GivenProposals):
+        return GivenProposals(
+            train_proposals=config.train_proposals, test_proposals=config.test_proposals
+        )
+    return build_rpn(config, backbone, hidden_init)
 
 
 def build_rpn(config: RPN, backbone: Backbone, hidden_init: Initializer) -> RegionProposalNetwork:

@@ -61,10 +61,11 @@ def with_fewer_rois(config: Config, divisor: int) -> Config:
         "model.proposer.train_proposals": getattr(model.proposer, "train_proposals", None),
         "model.proposer.test_proposals": getattr(model.proposer, "test_proposals", None),
     }
-    if isinstance(model.roi_loss, OHEM):
-        counts["model.roi_loss.keep"] = model.roi_loss.keep
-    if isinstance(model.roi_loss, Sampled):
-        counts["model.roi_loss.rois"] = model.roi_loss.rois
+    roi_loss = getattr(model, "roi_loss", None)  # a detector of one stage has none
+    if isinstance(roi_loss, OHEM):
+        counts["model.roi_loss.keep"] = roi_loss.keep
+    if isinstance(roi_loss, Sampled):
+        counts["model.roi_loss.rois"] = roi_loss.rois
     words = [f"{key}={max(1, n // divisor)}" for key, n in counts.items() if n is not None]
     return override_config(config, words)
 

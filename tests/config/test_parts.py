@@ -56,3 +56,24 @@ def test_a_detector_of_one_stage_has_no_keys_of_a_second() -> None:
 def test_thresholds_of_anchors_must_not_cross(kind: str) -> None:
     message = refused(type=kind, proposer={"positive_iou": 0.2, "negative_iou": 0.3})
     assert "negative_iou must not exceed positive_iou" in message
+
+
+GIVEN = {"train": ["a.npz"], "val": ["b.npz"], "corners": "x1y1x2y2", "pixels": "half_open"}
+
+
+def test_given_proposals_come_with_their_files() -> None:
+    model = {"proposer": {"type": "given"}}
+    config = config_from_mapping({"model": model, "data": {"proposals": GIVEN}})
+    assert config.data.proposals is not None
+    with pytest.raises(ConfigError, match=r"data\.proposals must name the files; model is a map"):
+        config_from_mapping({"model": model})
+    with pytest.raises(ConfigError, match=r"read by model\.proposer\.type: given only"):
+        config_from_mapping({"data": {"proposals": GIVEN}})
+
+
+@pytest.mark.parametrize("key", GIVEN)
+def test_nothing_of_a_file_of_proposals_is_guessed(key: str) -> None:
+    rest = {name: value for name, value in GIVEN.items() if name != key}
+    with pytest.raises(ConfigError, match=rf"data\.proposals\.{key}: missing, expected ") as caught:
+        config_from_mapping({"model": {"proposer": {"type": "given"}}, "data": {"proposals": rest}})
+    assert "mapping" not in str(caught.value).partition("expected")[2]

@@ -15,11 +15,24 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+    {
+        "model": {"proposer": {"type": "given"}},
+        "data": {
+            "proposals": {
+                "train": ["a.mat"],
+                "val": ["b.mat"],
+                "corners": "xywh",
+                "pixels": "one_based",
+            }
+        },
+    },
 )
+SECTION_OR_NULL = "data.proposals"
 LEAVES = {
     key: (parts, value)
     for parts in OTHER_PARTS
     for key, value in leaves(config_from_mapping(parts).model_dump())
+    if key != SECTION_OR_NULL
 }
 
 
