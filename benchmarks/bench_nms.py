@@ -1,13 +1,16 @@
-"""nms against torchvision's, on spread boxes and on clusters such as an RPN gives."""
+"""nms in its forms against torchvision's, on spread boxes and on clusters such as an RPN gives."""
 
 import torch
 import torchvision
 from common import interleave, report
 from torch import Tensor
 
-from rfcn.ops.nms import nms
+from rfcn.ops.nms import batched_nms, nms
+from rfcn.ops.soft_nms import soft_nms
 
-THRESHOLD = 0.7
+RPN_THRESHOLD, TEST_THRESHOLD = 0.7, 0.3
+LOADS = [(kind, count) for kind in ("spread", "clustered") for count in (6000, 12000)]
+CLASSES = 20
 
 
 def spread(count: int, g: torch.Generator) -> Tensor:
@@ -31,16 +34,43 @@ def bench(kind: str, count: int) -> dict[str, object]:
     g = torch.Generator().manual_seed(1)
     boxes = {"spread": spread, "clustered": clustered}[kind](count, g)
     scores = torch.rand(count, generator=g)
-    kept = torchvision.ops.nms(boxes, scores, THRESHOLD)
-    if not torch.equal(kept, nms(boxes, scores, THRESHOLD)):
+    kept = torchvision.ops.nms(boxes, scores, RPN_THRESHOLD)
+    if not torch.equal(kept, nms(boxes, scores, RPN_THRESHOLD)):
         raise SystemExit("the results differ")
     candidates = {
-        "rfcn": lambda: nms(boxes, scores, THRESHOLD),
-        "rfcn, first 300": lambda: nms(boxes, scores, THRESHOLD, limit=300),
-        "torchvision": lambda: torchvision.ops.nms(boxes, scores, THRESHOLD),
+        "rfcn": lambda: nms(boxes, scores, RPN_THRESHOLD),
+        "rfcn, first 300": lambda: nms(boxes, scores, RPN_THRESHOLD, limit=300),
+        "torchvision": lambda: torchvision.ops.nms(boxes, scores, RPN_THRESHOLD),
     }
-    return {"boxes": count, "kind": kind, "kept": len(kept), "ms": interleave(candidates, 9)}
+    times = interleave(candidates, 9)
+    return {"op": "nms", "boxes": count, "kind": kind, "kept": len(kept), "ms": times}
+
+
+def bench_classes(rois: int) -> list[dict[str, object]]:
+    """The end of a detector: each RoI scored for every class. Soft-NMS has no rival there."""
+    g = torch.Generator().manual_seed(2)
+    boxes = clustered(rois, g).repeat_interleave(CLASSES, 0)
+    scores, groups = torch.rand(len(boxes), generator=g), torch.arange(CLASSES).repeat(rois)
+    kept = torchvision.ops.batched_nms(boxes, scores, groups, TEST_THRESHOLD)
+    candidates = {
+        "rfcn": lambda: batched_nms(boxes, scores, groups, TEST_THRESHOLD),
+        "rfcn, first 300": lambda: batched_nms(boxes, scores, groups, TEST_THRESHOLD, limit=300),
+        "torchvision": lambda: torchvision.ops.batched_nms(boxes, scores, groups, TEST_THRESHOLD),
+    }
+    load = {"boxes": len(boxes), "kind": f"{CLASSES} classes"}
+    rows = [{"op": "batched_nms", **load, "kept": len(kept), "ms": interleave(candidates, 9)}]
+    for method in ("linear", "gaussian"):
+        indices, _ = soft_nms(boxes, scores, method=method, groups=groups)
+        candidates = {
+            "rfcn": lambda method=method: soft_nms(boxes, scores, method=method, groups=groups),
+            "rfcn, first 300": lambda method=method: soft_nms(
+                boxes, scores, method=method, groups=groups, limit=300
+            ),
+        }
+        times = interleave(candidates, 9)
+        rows.append({"op": f"soft_nms, {method}", **load, "kept": len(indices), "ms": times})
+    return rows
 
 
 if __name__ == "__main__":
-    report("nms", [bench(kind, n) for kind in ("spread", "clustered") for n in (6000, 12000)])
+    report("nms", [*(bench(*load) for load in LOADS), *bench_classes(300)])

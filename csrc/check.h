@@ -6,6 +6,7 @@
 #include <torch/headeronly/core/Dispatch.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 
@@ -38,6 +39,24 @@ void require(bool condition, const Parts&... parts) {
 inline void check_rows(const Tensor& rows, int64_t columns, const char* name) {
   require(rows.dim() == 2 && rows.size(1) == columns && rows.is_contiguous(), name,
           " must be contiguous with shape [*, ", columns, "]");
+}
+
+// The groups of `count` boxes, or null where there are none.
+inline const int64_t* group_numbers(const std::optional<Tensor>& groups, int64_t count) {
+  if (!groups.has_value()) return nullptr;
+  require(groups->dim() == 1 && groups->size(0) == count && groups->is_contiguous() &&
+              groups->scalar_type() == torch::headeronly::ScalarType::Long,
+          "groups must be contiguous int64 with one entry a box");
+  return groups->const_data_ptr<int64_t>();
+}
+
+// Boxes [B, 4] and scores [B] of one dtype, and the number of a way to lower scores.
+inline void check_scored_boxes(const Tensor& boxes, const Tensor& scores, int64_t decay) {
+  check_rows(boxes, 4, "boxes");
+  require(scores.dim() == 1 && scores.size(0) == boxes.size(0) && scores.is_contiguous() &&
+              scores.scalar_type() == boxes.scalar_type(),
+          "scores must be contiguous, one a box and of the dtype of the boxes");
+  require(decay == 0 || decay == 1, "decay must be 0 (linear) or 1 (gaussian), not ", decay);
 }
 
 // Names the first RoI row that no kernel can use. CPU only: on CUDA it would stall the stream.

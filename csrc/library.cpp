@@ -25,4 +25,7 @@ STABLE_TORCH_LIBRARY(rfcn, m) {
       "roi_average_pool_backward(Tensor gradient, Tensor rois, int k, float spatial_scale, "
       "int semantics, SymInt[] size, SymInt[] stride) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
+  m.def(
+      "soft_nms(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, "
+      "float sigma, float score_threshold, int limit) -> Tensor");
 }

@@ -105,12 +105,8 @@ void keep_best(const S* rows, const int64_t* groups, int64_t count, S threshold,
 Tensor nms(Tensor boxes, std::optional<Tensor> groups, double threshold, int64_t limit) {
   check_rows(boxes, 4, "boxes");
   const int64_t count = boxes.size(0);
-  const bool grouped = groups.has_value();
-  require(!grouped || (groups->dim() == 1 && groups->size(0) == count && groups->is_contiguous() &&
-                       groups->scalar_type() == torch::headeronly::ScalarType::Long),
-          "groups must be contiguous int64 with one entry a box");
+  const int64_t* group_of = group_numbers(groups, count);
   Tensor keep = torch::stable::empty({count}, torch::headeronly::ScalarType::Bool);
-  const int64_t* group_of = grouped ? groups->const_data_ptr<int64_t>() : nullptr;
   RFCN_DISPATCH_BOXES(boxes.scalar_type(), "nms", [&] {
     keep_best(boxes.const_data_ptr<scalar_t>(), group_of, count, static_cast<scalar_t>(threshold),
               limit < 0 ? count : limit, keep.mutable_data_ptr<bool>());

@@ -10,10 +10,7 @@ Tensor nms(Tensor boxes, std::optional<Tensor> groups, double threshold, int64_t
   using torch::headeronly::ScalarType;
   check_rows(boxes, 4, "boxes");
   const int64_t count = boxes.size(0), words = divide_up(count, kWordBoxes);
-  const bool grouped = groups.has_value();
-  require(!grouped || (groups->dim() == 1 && groups->size(0) == count && groups->is_contiguous() &&
-                       groups->scalar_type() == ScalarType::Long),
-          "groups must be contiguous int64 with one entry a box");
+  const int64_t* group_of = group_numbers(groups, count);
   require(count <= INT32_MAX / 2, "boxes: ", count, " are too many for CUDA");
   const torch::stable::accelerator::DeviceGuard guard(boxes.get_device_index());
   const auto empty = [&](int64_t numel, ScalarType dtype) {
@@ -23,7 +20,6 @@ Tensor nms(Tensor boxes, std::optional<Tensor> groups, double threshold, int64_t
   if (count == 0) return keep;
   Tensor pairs = empty(count * words, ScalarType::Long);
   uint64_t* bits = reinterpret_cast<uint64_t*>(pairs.mutable_data_ptr<int64_t>());
-  const int64_t* group_of = grouped ? groups->const_data_ptr<int64_t>() : nullptr;
   RFCN_DISPATCH_BOXES(boxes.scalar_type(), "nms", [&] {
     const NmsPairs<scalar_t> kernel{boxes.const_data_ptr<scalar_t>(), group_of, count, words,
                                     static_cast<scalar_t>(threshold),

@@ -93,6 +93,38 @@ def check_device(name: str, tensor: Tensor, like: Tensor) -> None:
         raise ValueError(f"{name}: must be on {like.device}, not on {tensor.device}")
 
 
+def check_scored_boxes(boxes: Tensor, scores: Tensor, groups: Tensor | None) -> None:
+    """Raises ValueError unless boxes [B, 4], scores [B] and groups [B] fit each other."""
+    check_rows("boxes", boxes, 4, boxes)
+    if scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"scores: the shape must be [{len(boxes)}] like boxes, not {list(scores.shape)}"
+        )
+    if scores.dtype not in MAP_DTYPES:
+        raise ValueError(f"scores: dtype must be floating, not {str(scores.dtype)[6:]}")
+    check_device("scores", scores, boxes)
+    if groups is None:
+        return
+    if groups.shape != scores.shape or groups.dtype != torch.int64:
+        raise ValueError(
+            f"groups: must be int64 of shape [{len(boxes)}], "
+            f"not {str(groups.dtype)[6:]} of shape {list(groups.shape)}"
+        )
+    check_device("groups", groups, boxes)
+
+
+def check_threshold(name: str, threshold: float) -> None:
+    """Raises ValueError unless it is an IoU."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{name}: must be in 0..1, not {threshold}")
+
+
+def check_limit(limit: int | None) -> None:
+    """Raises ValueError unless so many boxes can be kept."""
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit: must be 0 or more, not {limit}")
+
+
 def valid_rows(rois: Tensor, pictures: int) -> Tensor:
     """Which RoIs are finite rows of a picture that exists. rois: [R, 5] -> [R] bool."""
     index = rois[:, 0]

@@ -43,6 +43,10 @@ SCHEMAS = {
         " SymInt[] size, SymInt[] stride) -> Tensor"
     ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
+    "soft_nms": (
+        "(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, float sigma,"
+        " float score_threshold, int limit) -> Tensor"
+    ),
 }
 """Every operator as `csrc/library.cpp` must declare it: a library built from older sources is
 recognised by its schemas and left alone."""

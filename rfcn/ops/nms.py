@@ -5,9 +5,7 @@ from torch import Tensor
 
 import rfcn.ops.library as library
 import rfcn.ops.plain.nms as plain
-from rfcn.ops.checks import check_device, check_rows
-
-SCORE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+from rfcn.ops.checks import check_limit, check_scored_boxes, check_threshold
 
 
 def nms(
@@ -34,7 +32,9 @@ def nms(
     Raises:
         ValueError: a shape, dtype, device, the threshold or the limit does not fit.
     """
-    _check(boxes, scores, threshold, groups, limit)
+    check_scored_boxes(boxes, scores, groups)
+    check_threshold("threshold", threshold)
+    check_limit(limit)
     known = ~scores.isnan()
     # Runtimes of exported graphs do not agree on where a NaN is sorted to.
     keys = torch.where(known, scores.detach(), -torch.inf)
@@ -50,29 +50,20 @@ def nms(
     return order.masked_select(keep)
 
 
-def _check(
-    boxes: Tensor, scores: Tensor, threshold: float, groups: Tensor | None, limit: int | None
-) -> None:
-    check_rows("boxes", boxes, 4, boxes)
-    if scores.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"scores: the shape must be [{len(boxes)}] like boxes, not {list(scores.shape)}"
-        )
-    if scores.dtype not in SCORE_DTYPES:
-        raise ValueError(f"scores: dtype must be floating, not {str(scores.dtype)[6:]}")
-    check_device("scores", scores, boxes)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: must be in 0..1, not {threshold}")
-    if limit is not None and limit < 0:
-        raise ValueError(f"limit: must be 0 or more, not {limit}")
-    if groups is None:
-        return
-    if groups.shape != scores.shape or groups.dtype != torch.int64:
-        raise ValueError(
-            f"groups: must be int64 of shape [{len(boxes)}], "
-            f"not {str(groups.dtype)[6:]} of shape {list(groups.shape)}"
-        )
-    check_device("groups", groups, boxes)
+def batched_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    threshold: float,
+    *,
+    limit: int | None = None,
+) -> Tensor:
+    """`nms` within each group, the arguments in torchvision's order.
+
+    The groups are compared, not the boxes shifted apart: no coordinate is rounded, and one pass
+    serves all groups.
+    """
+    return nms(boxes, scores, threshold, groups=groups, limit=limit)
 
 
 def _fake(boxes: Tensor, groups: Tensor | None, threshold: float, limit: int) -> Tensor:

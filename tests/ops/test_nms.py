@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torchvision
 
-from rfcn.ops.nms import nms
+from rfcn.ops.nms import batched_nms, nms
 from rfcn.ops.reference import nms as reference
 
 
@@ -61,6 +62,21 @@ def test_groups_do_not_meet(backend):
     assert sorted(found.tolist()) == sorted(torch.cat(alone).tolist())
     few = nms(boxes, scores, 0.4, groups=groups, limit=9)
     assert few.tolist() == found[:9].tolist()
+
+
+def test_batched_nms_is_torchvisions(backend):
+    g = torch.Generator().manual_seed(5)
+    corners = torch.randint(
+        0, 99, (400, 2), generator=g
+    )  # whole numbers: theirs are shifted exactly
+    boxes = torch.cat([corners, corners + torch.randint(1, 40, (400, 2), generator=g)], 1).float()
+    scores, groups = torch.rand(400, generator=g), torch.randint(0, 7, (400,), generator=g)
+    for threshold in (0.31, 0.7):
+        found = batched_nms(boxes, scores, groups, threshold)
+        theirs = torchvision.ops.batched_nms(boxes, scores, groups, threshold)
+        assert torch.equal(found, theirs)
+        assert torch.equal(found, nms(boxes, scores, threshold, groups=groups))
+        assert torch.equal(batched_nms(boxes, scores, groups, threshold, limit=9), found[:9])
 
 
 def test_ties_keep_the_lower_index(backend):  # O21
