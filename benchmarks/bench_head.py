@@ -17,6 +17,7 @@ import torch
 from common import RESULTS, interleave, report
 from loads import HEIGHT, SCALE, WIDTH, random_rois
 
+from rfcn.models.heads.poolers import PositionSensitivePooler
 from rfcn.models.heads.rfcn import RFCNHead
 
 DEPTH = 1024
@@ -96,7 +97,8 @@ if __name__ == "__main__":
     wanted = slices(sys.argv[1:])
     found = kept_rows(wanted) if sys.argv[1:] else []
     for k, classes in wanted:
-        head = RFCNHead(8, classes=classes, k=k, reduction=DEPTH, stride=round(1 / SCALE))
+        pooler = PositionSensitivePooler(k, round(1 / SCALE))
+        head = RFCNHead(8, classes=classes, pooler=pooler, reduction=DEPTH)
         for count in ROIS:
             found += bench(head, classes, count)
     found.sort(key=lambda row: (row["k"], row["classes"], row["rois"], row["part"]))

@@ -25,7 +25,7 @@ from rfcn.engine.weights import load_weights
 from rfcn.errors import ConfigError, MachineError
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
-from rfcn.models.detector import Normalize, TwoStageDetector
+from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
 from rfcn.models.initialization import Initializer, gaussian, kaiming
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
 from rfcn.models.postprocess import PostProcess
@@ -66,7 +66,9 @@ def build_two_stage(config: schema.Model, *, classes: int, pretrained: bool) -> 
     backbone, tail = build_backbone(config.backbone, features, pretrained=pretrained)
     sampler, roi_loss = build_roi_loss(config)
     hidden_init = INITIALIZERS[config.hidden_init]
-    return TwoStageDetector(
+    two_passes = isinstance(config.roi_loss, schema.OHEM) and config.roi_loss.passes == 2
+    detector = TwoPassDetector if two_passes else TwoStageDetector
+    return detector(
         normalize=Normalize(config.pixel_mean, config.pixel_std),
         backbone=backbone,
         proposer=build_proposer(config.proposer, backbone, hidden_init),

@@ -73,7 +73,7 @@ def test_published_settings_arrive_where_they_work():
     assert detector.sampler.box_std == detector.postprocess.box_std == (0.1, 0.1, 0.2, 0.2)
     post = detector.postprocess
     assert (post.score_threshold, post.nms_threshold, post.max_detections) == (1e-3, 0.3, 300)
-    assert (detector.roi_head.k, detector.roi_head.pool.spatial_scale) == (7, 1 / 16)
+    assert (detector.roi_head.k, detector.roi_head.pooler.stride) == (7, 16)
 
 
 def unusual():
@@ -116,7 +116,7 @@ def test_unusual_settings_arrive_where_they_work():
     assert (rpn.train_proposals, rpn.test_proposals) == (44, 55)
     assert (detector.roi_head.k, detector.roi_head.box_sets) == (2, 3)
     assert detector.roi_head.reduce.out_channels == 12
-    assert detector.roi_head.pool.spatial_scale == 1 / 8
+    assert detector.roi_head.pooler.stride == 8
     assert vars(detector.sampler) == {
         "rois": 21,
         "foreground_fraction": 0.3,
@@ -162,7 +162,7 @@ def test_every_part_knows_the_stride_of_the_tiny_backbone(stride):
     detector = on_meta(model(backbone=schema.TinyBackbone(type="tiny", stride=stride)))
     assert isinstance(detector.backbone, TinyBackbone)
     assert detector.proposer.anchors.stride == stride
-    assert detector.roi_head.pool.spatial_scale == 1 / stride
+    assert detector.roi_head.pooler.stride == stride
 
 
 def test_losses_come_with_their_sampler():

@@ -143,7 +143,8 @@ Proposer = Annotated[RPN | GivenProposals, Field(discriminator="type")]
 
 
 BoxSets = Literal["agnostic", "background_foreground", "class_aware"]
-Pooler = Literal["max", "align"]
+Pooler = Literal["max", "average", "align"]
+PSPooler = Literal["psroi_pool", "psroi_pool_paper", "psroi_pool_torchvision", "psroi_align"]
 
 
 class RFCN(Section):
@@ -156,6 +157,9 @@ class RFCN(Section):
     deformable), or `conv4`."""
     k: Count = 7
     """Side of the grid: k*k bins, each read from a map of its own (paper: 7; ablation: 1 and 3)."""
+    pooler: PSPooler = "psroi_pool"
+    """How a bin is made of the cells of its map: their mean, with the corners of the released code,
+    of the paper's text or of torchvision; or the mean of bilinear samples (RoI Align's way)."""
     reduction: Count = 1024
     """Width of the 1x1 convolution on the features (paper, section 2)."""
     box_sets: BoxSets = "background_foreground"
@@ -165,6 +169,12 @@ class RFCN(Section):
     """How votes are computed, with the same numbers up to rounding: `maps` convolves all cells,
     then pools (the paper); `features` pools, then multiplies, which is cheaper with few RoIs or
     many classes; `auto` counts which."""
+
+    @model_validator(mode="after")
+    def _form_is_there(self) -> "RFCN":
+        if self.form == "features" and self.pooler == "psroi_align":
+            raise ValueError("form features is there for the psroi_pool poolers only, see pooler")
+        return self
 
 
 class NaiveFRCNN(Section):
@@ -177,8 +187,8 @@ class NaiveFRCNN(Section):
     pool: Count = 7
     """Side of what a RoI is pooled to (paper, table 2: 7 and 1)."""
     pooler: Pooler = "max"
-    """How a bin is made of its cells: their maximum (RoI pooling, Fast R-CNN), or bilinear samples
-    (RoI Align, Mask R-CNN)."""
+    """How a bin is made of its cells: their maximum (RoI pooling, Fast R-CNN), their average, or
+    bilinear samples (RoI Align, Mask R-CNN)."""
     box_sets: BoxSets = "class_aware"
     """Boxes: one set, one for background and one for foreground, or one a class (Fast R-CNN)."""
 
@@ -207,5 +217,26 @@ class FCFRCNN(Section):
     """See `naive_frcnn`."""
 
 
-AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN
+class LightHead(Section):
+    """Light-Head R-CNN: position-sensitive maps that do not grow with the classes, then one hidden
+    layer on every RoI (arXiv 1711.07264, section 3)."""
+
+    type: Literal["light_head"]
+    features: Features = "conv5"
+    """What the maps are made from; see `rfcn`."""
+    k: Count = 7
+    """Side of the grid."""
+    pooler: PSPooler = "psroi_pool"
+    """See `rfcn`."""
+    channels: Count = 10
+    """Numbers a bin is described by: 10 k^2 maps."""
+    middle: Count = 256
+    """Width inside the large separable convolution (64 for its small backbones)."""
+    hidden: Count = 2048
+    """Width of the layer on every RoI."""
+    box_sets: BoxSets = "agnostic"
+    """See `naive_frcnn`."""
+
+
+AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead
 RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]

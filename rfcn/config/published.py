@@ -65,6 +65,7 @@ _TINY = "made for the demo, from scratch"
 _GUARD = "a guard of ours"
 _RUN = "of the machine, not of the method"
 
+_LIGHT = "Light-Head R-CNN, section 3"
 _LATER = "of a system that these do not train"
 
 SOURCES: dict[str, Source] = {
@@ -102,7 +103,12 @@ SOURCES: dict[str, Source] = {
         OneOf(("conv5", "conv5_stride_32", "conv4")), "conv5", OneOf(("conv5", "conv5_deformable"))
     ),
     "model.roi_head.pool": Source(OneOf((7, 1)), note="as in the paper each compares with"),
-    "model.roi_head.pooler": Source("max", note=_LATER),
+    "model.roi_head.pooler": Source(
+        OneOf(("psroi_pool_paper", "max")), OneOf(("psroi_pool", "max")), "psroi_pool"
+    ),
+    "model.roi_head.channels": _own(_LIGHT),
+    "model.roi_head.middle": _own(_LIGHT),
+    "model.roi_head.hidden": _own(_LIGHT),
     "model.roi_head.k": Source(OneOf((7, 3)), 7, 7),
     "model.roi_head.reduction": _all(1024),
     "model.roi_head.box_sets": _codes("background_foreground", paper="agnostic"),
@@ -110,6 +116,7 @@ SOURCES: dict[str, Source] = {
     "model.roi_loss.type": Source(_LOSSES, _LOSSES, _LOSSES),
     "model.roi_loss.keep": _all(128),
     "model.roi_loss.foreground_iou": _all(0.5),
+    "model.roi_loss.passes": Source("", 1, 1),
     "model.roi_loss.rois": _codes(128),
     "model.roi_loss.foreground_fraction": _codes(0.25),
     "model.roi_loss.background_iou": _codes(0.1),

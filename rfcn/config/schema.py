@@ -7,7 +7,7 @@ default beside theirs.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from rfcn.config.classes import check_class_names
 from rfcn.config.parts import (
@@ -19,6 +19,7 @@ from rfcn.config.parts import (
     Backbone,
     ClassAnchors,
     GivenProposals,
+    LightHead,
     NaiveFRCNN,
     Proposer,
     ResNetBackbone,
@@ -36,6 +37,7 @@ from rfcn.config.section import (
     Pixels,
     Positive,
     Section,
+    whole,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Eval",
     "FCFRCNN",
     "GivenProposals",
+    "LightHead",
     "Model",
     "NaiveFRCNN",
     "PostProcess",
@@ -74,6 +77,10 @@ class OHEM(Section):
     """RoIs of highest loss (class + box) that are kept a picture (paper, section 3: B = 128)."""
     foreground_iou: Overlap = 0.5
     """A RoI is foreground from this IoU on (paper, section 2)."""
+    passes: Annotated[Literal[1, 2], BeforeValidator(whole)] = 1
+    """1: the RoIs that are not kept get no gradient. 2: all RoIs are ranked in a pass without
+    gradient, then those that are kept pass anew; the same figures, cheaper for heads that compute
+    much on every RoI (Shrivastava et al., 2016, section 4.2)."""
 
 
 class Sampled(Section):

@@ -60,7 +60,7 @@ def _view(
         roi=roi.cpu(),
         class_name=name,
         maps=maps[0, label].float().cpu(),
-        stride=1 / head.pool.spatial_scale,
+        stride=head.pooler.stride,
         votes=votes[0, label].float().cpu(),
         score=float(score),
         title=f"{title}: {name} {float(score):.2f}",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rfcn.boxes import to_rois
-from rfcn.models.losses import RoILoss
+from rfcn.models.losses import OnlineHardExampleLoss, RoILoss
 from rfcn.structures import (
     Candidates,
     Detections,
@@ -115,9 +115,13 @@ class TwoStageDetector(nn.Module):
         if targets is None:
             outputs = self.roi_head(features.roi, self.rois(proposals))
             return self.postprocess(outputs, proposals, batch)
-        sample = self.sampler(proposals, targets)
+        sample = self.choose(self.sampler(proposals, targets), features)
         outputs = self.roi_head(features.roi, self.rois(sample.boxes))
         return {**losses, **self.roi_loss(outputs, sample)}
+
+    def choose(self, sample: RoISample, features: Features) -> RoISample:
+        """The RoIs that a training step goes on with: here all that were sampled."""
+        return sample
 
     def features(self, batch: ImageBatch) -> Features:
         """The backbone's maps of a batch."""
@@ -127,3 +131,22 @@ class TwoStageDetector(nn.Module):
     def rois(self, boxes: Sequence[Tensor]) -> Tensor:
         """Boxes of each picture as the RoI rows [R, 5] its head takes."""
         return to_rois(boxes, inclusive=bool(self.roi_head.inclusive_corners))
+
+
+class TwoPassDetector(TwoStageDetector):
+    """OHEM in two passes: all RoIs forward without gradient, then the hardest forward and backward
+    (Shrivastava et al., 2016, section 4.2).
+
+    Losses and gradients are those of one pass; the memory and the backward are those of the RoIs
+    that are kept. It is for heads that compute much on every RoI, whose loss is an OHEM loss.
+    """
+
+    roi_loss: OnlineHardExampleLoss
+
+    @torch.no_grad()
+    def choose(self, sample: RoISample, features: Features) -> RoISample:
+        """The RoIs of highest loss of each picture."""
+        outputs = self.roi_head(features.roi, self.rois(sample.boxes))
+        kept = self.roi_loss.hardest(outputs, sample)
+        columns = (sample.boxes, sample.labels, sample.box_targets)
+        return RoISample(*([one[k] for one, k in zip(c, kept, strict=True)] for c in columns))

@@ -111,9 +111,16 @@ class OnlineHardExampleLoss(MeanLoss):
 
     def keep(self, losses: PerRoI) -> PerRoI:
         """The `kept` RoIs of highest summed loss; all of them where there are fewer."""
-        total = (losses.classification + losses.boxes).detach()
-        hardest = total.topk(min(self.kept, total.shape[0])).indices
+        hardest = self._hardest(losses)
         return PerRoI(losses.classification[hardest], losses.boxes[hardest])
+
+    def hardest(self, outputs: RoIOutputs, sample: RoISample) -> list[Tensor]:
+        """The places of those RoIs among all of their picture: N tensors [<= kept]."""
+        return [self._hardest(losses) for losses in self._per_picture(outputs, sample)]
+
+    def _hardest(self, losses: PerRoI) -> Tensor:
+        total = (losses.classification + losses.boxes).detach()
+        return total.topk(min(self.kept, total.shape[0])).indices
 
 
 def select_box_set(box_deltas: Tensor, labels: Tensor) -> Tensor:

@@ -5,13 +5,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from rfcn.config import parts
+from rfcn.models.heads.light import LightHead
 from rfcn.models.heads.pooled import PooledHead
-from rfcn.models.heads.poolers import Pooler, align_pooler, max_pooler
+from rfcn.models.heads.poolers import (
+    Pooler,
+    PositionSensitiveAlign,
+    PositionSensitivePooler,
+    align_pooler,
+    average_pooler,
+    max_pooler,
+)
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.models.initialization import Initializer, gaussian
 from rfcn.models.tail import Tail
@@ -20,7 +29,14 @@ from rfcn.parts.backbones import Backbone
 
 POOLERS: dict[parts.Pooler, Callable[[int, int], Pooler]] = {
     "max": max_pooler,
+    "average": average_pooler,
     "align": align_pooler,
+}
+PS_POOLERS: dict[parts.PSPooler, Callable[[int, int], PositionSensitivePooler]] = {
+    "psroi_pool": PositionSensitivePooler,
+    "psroi_pool_paper": partial(PositionSensitivePooler, semantics="paper"),
+    "psroi_pool_torchvision": partial(PositionSensitivePooler, semantics="torchvision"),
+    "psroi_align": PositionSensitiveAlign,
 }
 
 
@@ -67,10 +83,9 @@ def _rfcn(config: parts.RFCN, around: Surroundings) -> RFCNHead:
     return RFCNHead(
         around.channels,
         classes=around.classes,
-        k=config.k,
+        pooler=PS_POOLERS[config.pooler](config.k, around.stride),
         reduction=config.reduction,
         box_sets=around.box_sets(config.box_sets),
-        stride=around.stride,
         hidden_init=around.hidden_init,
         form=config.form,
     )
@@ -105,9 +120,23 @@ def _pooled(
     )
 
 
+def _light_head(config: parts.LightHead, around: Surroundings) -> LightHead:
+    return LightHead(
+        around.channels,
+        classes=around.classes,
+        pooler=PS_POOLERS[config.pooler](config.k, around.stride),
+        channels=config.channels,
+        middle=config.middle,
+        hidden=config.hidden,
+        box_sets=around.box_sets(config.box_sets),
+        hidden_init=around.hidden_init,
+    )
+
+
 HEADS: dict[type, Callable[[Any, Surroundings], nn.Module]] = {
     parts.RFCN: _rfcn,
     parts.NaiveFRCNN: _naive_frcnn,
     parts.C4FRCNN: _c4_frcnn,
     parts.FCFRCNN: _fc_frcnn,
+    parts.LightHead: _light_head,
 }

@@ -17,6 +17,7 @@ def refused(**model) -> str:
     ("backbone", "head"),
     [
         ("resnet", "rfcn"), ("vgg16", "rfcn"), ("tiny", "rfcn"),
+        ("resnet", "light_head"), ("vgg16", "light_head"), ("tiny", "light_head"),
         ("resnet", "naive_frcnn"), ("vgg16", "naive_frcnn"), ("tiny", "naive_frcnn"),
         ("resnet", "c4_frcnn"), ("tiny", "c4_frcnn"), ("vgg16", "fc_frcnn"),
     ],
@@ -77,3 +78,8 @@ def test_nothing_of_a_file_of_proposals_is_guessed(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"data\.proposals\.{key}: missing, expected ") as caught:
         config_from_mapping({"model": {"proposer": {"type": "given"}}, "data": {"proposals": rest}})
     assert "mapping" not in str(caught.value).partition("expected")[2]
+
+
+def test_aligned_bins_have_one_form() -> None:
+    message = refused(roi_head={"type": "rfcn", "pooler": "psroi_align", "form": "features"})
+    assert "form features is there for the psroi_pool poolers only" in message

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from rfcn.boxes import iou
 from rfcn.config import schema
 from rfcn.models.anchors import AnchorGrid
-from rfcn.models.detector import Normalize, TwoStageDetector
+from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
+from rfcn.models.heads.poolers import PositionSensitivePooler
 from rfcn.models.rpn import AnchorLoss, ProposalSelector, RegionProposalNetwork, RPNHead
 from rfcn.structures import Features, ImageBatch, RoIOutputs, RoISample, Target
 
@@ -258,7 +259,7 @@ def local_detector(tiny_detector):
     )
     head = detector.roi_head
     head.reduce = nn.Conv2d(6, head.reduce.out_channels, 1)
-    head.pool.spatial_scale = 1 / 16
+    head.pooler = PositionSensitivePooler(3, 16)
     for layer in (head.reduce, head.score_maps, head.box_maps):
         nn.init.normal_(layer.weight, std=0.3)
     return detector
@@ -314,3 +315,37 @@ def test_it_learns_two_pictures_by_heart(tiny_detector):
         assert sorted(sure.labels.tolist()) == sorted(target.labels.tolist())
         same_class = sure.labels[:, None] == target.labels
         assert ((iou(sure.boxes, target.boxes) * same_class).amax(dim=0) > 0.6).all()
+
+
+# ----------------------------------------------------------------------------------- two passes
+
+
+@pytest.mark.parametrize("keep", [4, 1000])
+def test_two_passes_of_ohem_give_the_losses_and_gradients_of_one(tiny_detector, keep):
+    batch = batch_of(noise(96, 112), noise(80, 96, seed=1))
+    targets = [target_of([[10, 10, 60, 70], [50, 20, 90, 90]], [1, 3]), NOTHING]
+    results = []
+    for passes in (1, 2):
+        detector = tiny_detector(roi_loss=schema.OHEM(keep=keep, passes=passes))
+        assert isinstance(detector, TwoPassDetector) == (passes == 2)
+        for layer in (detector.roi_head.score_maps, detector.roi_head.box_maps):
+            nn.init.normal_(layer.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+        losses = detector(batch, targets)
+        sum(losses.values()).backward()
+        results.append((losses, [p.grad for p in detector.parameters() if p.requires_grad]))
+    (one, one_gradients), (two, two_gradients) = results
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+    for first, second in zip(one_gradients, two_gradients, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_the_second_pass_sees_what_is_kept_alone(tiny_detector):
+    detector = tiny_detector(roi_loss=schema.OHEM(keep=5, passes=2))
+    seen = []
+    detector.roi_head.register_forward_pre_hook(lambda _, given: seen.append(len(given[1])))
+    detector(batch_of(noise(96, 112)), [target_of([[10, 10, 60, 70]], [2])])
+    first, second = seen
+    assert first > 50
+    assert second == 5

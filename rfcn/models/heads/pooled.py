@@ -10,7 +10,7 @@ One class for all of them: what pools, and what runs on what was pooled, are arg
 import torch
 from torch import Tensor, nn
 
-from rfcn.models.heads.poolers import Pooler
+from rfcn.models.heads.poolers import Pooler, PositionSensitivePooler
 from rfcn.models.initialization import gaussian
 from rfcn.structures import RoIOutputs
 
@@ -19,13 +19,19 @@ class PooledHead(nn.Module):
     """RoIs pooled, a body run on each, then one layer of scores and one of boxes.
 
     Args:
-        pooler: (features [N, Cf, H, W], rois [R, 5]) -> [R, Cf, p, p].
+        pooler: (features, rois [R, 5]) -> [R, Cf, p, p].
         body: [R, Cf, p, p] -> [R, D]. channels: D.
         classes: C, without background. box_sets: S: 1, 2 or C+1.
     """
 
     def __init__(
-        self, pooler: Pooler, body: nn.Module, channels: int, *, classes: int, box_sets: int
+        self,
+        pooler: Pooler | PositionSensitivePooler,
+        body: nn.Module,
+        channels: int,
+        *,
+        classes: int,
+        box_sets: int,
     ) -> None:
         super().__init__()
         self.pooler = pooler
@@ -38,7 +44,8 @@ class PooledHead(nn.Module):
         gaussian(self.deltas, std=0.001)  # both as in Fast R-CNN, section 2.3
 
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
-        """features: [N, Cf, H, W]; rois: [R, 5] -> raw scores [R, C+1] and offsets [R, S, 4]."""
+        """features: [N, Cf, H, W], or the maps that the pooler takes; rois: [R, 5] -> raw scores
+        [R, C+1] and offsets [R, S, 4]."""
         x = self.body(self.pooler(features, rois))
         return RoIOutputs(self.scores(x), self.deltas(x).view(-1, self.box_sets, 4))
 

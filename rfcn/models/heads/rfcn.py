@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from rfcn.models.heads.forms import Form, Load, choose_forms
 from rfcn.models.heads.pooled_product import pooled_votes
+from rfcn.models.heads.poolers import PositionSensitivePooler
+from rfcn.models.heads.row_order import bins_of_rows
 from rfcn.models.initialization import Initializer, gaussian
-from rfcn.ops.psroi_pool import PSRoIPool
-from rfcn.ops.psroi_vote import PSRoIVote
-from rfcn.ops.roi_average_pool import RoIAveragePool
 from rfcn.structures import RoIOutputs
 
 BIN_MAJOR = 1
@@ -30,40 +29,35 @@ class RFCNHead(nn.Module):
 
     Args:
         in_channels: channels of conv5. classes: C, without background.
-        k: side of the grid of bins. reduction: width of the 1x1 convolution before the maps.
+        pooler: how bins are read; its k is that of the maps. By default 7, at stride 16.
+        reduction: width of the 1x1 convolution before the maps.
         box_sets: S: 1 (the paper), 2 (background and foreground, the released code) or C+1.
-        stride: picture pixels a cell of the features.
         hidden_init: how the 1x1 convolution before the maps starts.
         form: `maps` convolves and then pools, `features` pools and then multiplies; the numbers are
             the same. `auto` takes for each layer what `forms.choose_forms` counts as cheaper, and
             `maps` where the graph is traced (torch.compile, torch.export).
     """
 
-    inclusive_corners = True
-    """Its RoI rows carry inclusive corners, as the released operator takes them."""
-
     def __init__(
         self,
         in_channels: int,
         *,
         classes: int,
-        k: int = 7,
+        pooler: PositionSensitivePooler | None = None,
         reduction: int = 1024,
         box_sets: int = 2,
-        stride: int = 16,
         hidden_init: Initializer = gaussian,
         form: Form | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
-        self.k = k
+        self.pooler = pooler or PositionSensitivePooler()
+        self.inclusive_corners = self.pooler.inclusive_corners
+        self.k = k = self.pooler.k
         self.form = form
         self.box_sets = box_sets
         self.reduce = nn.Conv2d(in_channels, reduction, 1)
         self.score_maps = nn.Conv2d(reduction, k * k * (classes + 1), 1)
         self.box_maps = nn.Conv2d(reduction, k * k * 4 * box_sets, 1)
-        self.pool = PSRoIPool(k, 1 / stride)
-        self.vote = PSRoIVote(k, 1 / stride)
-        self.average_pool = RoIAveragePool(k, 1 / stride)
         hidden_init(self.reduce)
         gaussian(self.score_maps)
         gaussian(self.box_maps)
@@ -78,9 +72,12 @@ class RFCNHead(nn.Module):
         layers = (self.score_maps, self.box_maps)
         forms = self.forms(reduced, rois)
         multiplied = [one for one, form in zip(layers, forms, strict=True) if form == "features"]
-        found = pooled_votes(reduced, rois, self.average_pool, multiplied)
+        average = self.pooler.average
+        found = [] if average is None else pooled_votes(reduced, rois, average, multiplied)
         logits, deltas = (
-            found.pop(0) if form == "features" else self.vote(self.maps(layer, reduced), rois)
+            found.pop(0)
+            if form == "features"
+            else self.pooler.vote(self.maps(layer, reduced), rois)
             for layer, form in zip(layers, forms, strict=True)
         )
         return RoIOutputs(logits, deltas.view(-1, self.box_sets, 4))
@@ -89,7 +86,7 @@ class RFCNHead(nn.Module):
         """How the votes of score_maps and of box_maps are computed for these RoIs."""
         if self.form != "auto":
             return (self.form, self.form)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self.pooler.average is None:
             return ("maps", "maps")
         cells = reduced.shape[0] * reduced.shape[2] * reduced.shape[3]
         load = Load(cells, len(rois), reduced.shape[1], self.k)
@@ -101,7 +98,7 @@ class RFCNHead(nn.Module):
         """What the vote is made of: the score maps [N, C+1, k, k, H, W] and what each bin of each
         RoI read from them [R, C+1, k, k]. Their mean over the bins is `class_logits`."""
         maps = self.maps(self.score_maps, self.reduced(features))
-        return maps, self.pool(maps, rois)
+        return maps, self.pooler(maps, rois)
 
     def reduced(self, features: Tensor) -> Tensor:
         """[N, Cf, H, W] -> [N, reduction, H, W], channels-last: all that both kinds of maps read.
@@ -113,7 +110,7 @@ class RFCNHead(nn.Module):
     def maps(self, layer: nn.Conv2d, reduced: Tensor) -> Tensor:
         """The maps of a layer by class and bin: [N, D, H, W] -> [N, C, k, k, H, W], a view of
         what the convolution wrote: all classes of a cell and bin lie side by side."""
-        return layer(reduced).unflatten(1, (self.k, self.k, -1)).permute(0, 3, 1, 2, 4, 5)
+        return bins_of_rows(layer(reduced), self.k)
 
     def class_rows(self) -> dict[str, Tensor]:
         """The rows of each layer that belong to one class: layer -> [C+1, rows a class] int64."""

@@ -32,3 +32,12 @@ def convert_rows(rows: Tensor, k: int, *, to: RowOrder) -> Tensor:
     classes = rows.shape[0] // (k * k)
     sides = (classes, k * k) if to == "bin_major" else (k * k, classes)
     return rows.unflatten(0, sides).transpose(0, 1).flatten(0, 1).contiguous()
+
+
+def bins_of_rows(maps: Tensor, k: int) -> Tensor:
+    """Maps of a convolution whose rows lie bin by bin, as a view by class and bin.
+
+    maps: [N, k*k*C, H, W] -> [N, C, k, k, H, W]; of channels-last maps, all classes of a cell and
+    bin lie side by side.
+    """
+    return maps.unflatten(1, (k, k, -1)).permute(0, 3, 1, 2, 4, 5)

@@ -2,9 +2,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from rfcn.models.heads.poolers import PositionSensitiveAlign, PositionSensitivePooler
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.models.heads.row_order import convert_rows
 from rfcn.ops import library
+from rfcn.ops.psroi_align import psroi_align
 from rfcn.ops.psroi_pool import psroi_pool
 
 ROIS = torch.tensor(
@@ -15,7 +17,8 @@ ROIS = torch.tensor(
 def a_head(*, classes=3, k=3, box_sets=2, stride=16):
     """A small head whose maps are far from zero."""
     torch.manual_seed(0)
-    head = RFCNHead(6, classes=classes, k=k, reduction=8, box_sets=box_sets, stride=stride)
+    pooler = PositionSensitivePooler(k, stride)
+    head = RFCNHead(6, classes=classes, pooler=pooler, reduction=8, box_sets=box_sets)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     return head
@@ -32,7 +35,7 @@ def a_head(*, classes=3, k=3, box_sets=2, stride=16):
 )
 def test_published_channels(classes, box_sets, scores, boxes):
     with torch.device("meta"):
-        head = RFCNHead(2048, classes=classes, k=7, box_sets=box_sets)
+        head = RFCNHead(2048, classes=classes, box_sets=box_sets)
     assert head.reduce.out_channels == 1024
     assert head.score_maps.out_channels == scores
     assert head.box_maps.out_channels == boxes
@@ -222,3 +225,26 @@ def test_no_rois_give_zero_gradients_not_none():
 def test_there_are_no_weights_after_the_rois():
     names = {name.split(".")[0] for name, _ in a_head().named_parameters()}
     assert names == {"reduce", "score_maps", "box_maps"}
+
+
+@pytest.mark.parametrize("semantics", ["paper", "torchvision"])
+def test_both_forms_cut_bins_as_the_pooler_does(semantics):
+    torch.manual_seed(0)
+    pooler = PositionSensitivePooler(3, 16, semantics)
+    head = RFCNHead(6, classes=3, pooler=pooler, reduction=8)
+    features = torch.randn(2, 6, 8, 9)
+    expected = psroi_pool(head.bins(features, ROIS)[0], ROIS, 3, 1 / 16, semantics).mean((2, 3))
+    for form in ("maps", "features"):
+        head.form = form
+        assert_close(head(features, ROIS).class_logits, expected)
+
+
+def test_aligned_bins_vote_by_maps():
+    torch.manual_seed(0)
+    head = RFCNHead(6, classes=3, pooler=PositionSensitiveAlign(3, 16), reduction=8)
+    assert not head.inclusive_corners
+    features = torch.randn(2, 6, 8, 9)
+    maps, bins = head.bins(features, ROIS)
+    assert_close(bins, psroi_align(maps, ROIS, 3, 1 / 16))
+    assert head.forms(features, ROIS) == ("maps", "maps")
+    assert_close(head(features, ROIS).class_logits, bins.mean((2, 3)))
