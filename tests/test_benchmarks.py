@@ -1,6 +1,8 @@
 """The benchmark method: what is timed, and tables that cannot drift from the figures."""
 
+import dataclasses
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,3 +73,32 @@ def test_a_report_keeps_its_circumstances(method, tmp_path, monkeypatch, capsys)
     assert "## op\n" in page
     assert table in page
     assert "copy 9.5 GB/s" in page
+
+
+def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    command = [sys.executable, str(FOLDER / "gpu.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "finds no GPU" in done.stderr
+
+
+def test_the_checks_of_the_gpu_script_compare(monkeypatch):
+    """On the CPU they compare it with itself; an operator that differs is reported."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu_cases
+
+    vote = next(one for one in gpu_cases.subjects() if one.name == "psroi_vote")
+    said = list(gpu_cases.check(vote, "cpu", 1, 12))
+    assert len(said) == 36
+    assert not any(fault for _, fault in said)
+    calls = iter(range(1000))
+    other = dataclasses.replace(vote, call=lambda m, r: vote.call(m, r) * (1 + next(calls)))
+    faults = [what for what, fault in gpu_cases.check(other, "cpu", 1, 12) if fault]
+    assert len(faults) == 36
+    assert not any(fault for _, fault in gpu_cases.check_nms("cpu", 70))
+    for name in [name for name in sys.modules if name in {p.stem for p in FOLDER.glob("*.py")}]:
+        sys.modules.pop(name)
