@@ -14,7 +14,9 @@ namespace rfcn {
 // Memory that is not zeroed first.
 template <class T>
 std::unique_ptr<T[]> scratch(int64_t count) {
-  return std::unique_ptr<T[]>(new T[count]);
+  std::unique_ptr<T[]> memory(new T[count]);
+  expect_to_fill(memory.get(), count * sizeof(T));
+  return memory;
 }
 
 // from [rows][classes][k*k] to [rows][k*k][classes], or any strides of the source that lead there.
@@ -29,6 +31,20 @@ void gather_classes(const From* src, int64_t stride_class, int64_t stride_i, int
   for (int64_t i = 0; i < k; ++i) {
     copy(src + i * stride_i, stride_j, stride_class, dst + i * k * classes, classes, int64_t(1), k,
          classes);
+  }
+}
+
+// One cell from [k*k][classes] to where the maps keep it: the way back.
+template <class From, class To>
+void scatter_classes(const From* src, const ScoreMaps& maps, To* cell) {
+  const int64_t k = maps.k, classes = maps.classes;
+  if (maps.stride.i == k * maps.stride.j) {
+    copy(src, classes, int64_t(1), cell, maps.stride.j, maps.stride.klass, k * k, classes);
+    return;
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    copy(src + i * k * classes, classes, int64_t(1), cell + i * maps.stride.i, maps.stride.j,
+         maps.stride.klass, k, classes);
   }
 }
 

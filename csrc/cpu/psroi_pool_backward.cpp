@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "orders.h"
+#include "pieces.h"
 #include "roi_tables.h"
 
 namespace rfcn {
@@ -43,19 +44,19 @@ void share_bin(const T* gradient, int64_t klass, int64_t lanes, int64_t area, A*
 
 template <class T>
 void backward_by_tiles(const Gradient<T>& gradient, const ScoreMaps& maps,
-                       const std::vector<std::vector<int64_t>>& rois,
-                       const std::vector<Range>& tables, T* result) {
+                       const BinTables& rois, T* result) {
   using A = accumulate_t<T>;
   const int64_t k = maps.k;
   const TilePlan plan(maps, sizeof(A));
   const int64_t lanes = plan.lanes;
+  const auto lists = rois.by_picture();
   torch::stable::parallel_for(0, plan.tiles(), 1, [&](int64_t first, int64_t last) {
     std::vector<A> tile(plan.cells * lanes), share(lanes);
     for (int64_t t = first; t < last; ++t) {
       const TilePlan::Part part = plan.part(t);
       std::fill(tile.begin(), tile.end(), A(0));
-      for (const int64_t r : rois[part.picture]) {
-        const Range rows = tables[r * 2 * k + part.i], columns = tables[r * 2 * k + k + part.j];
+      for (const int64_t r : lists[part.picture]) {
+        const Range rows = rois.rows(r)[part.i], columns = rois.columns(r)[part.j];
         const int64_t area = size(rows) * size(columns);
         if (area == 0) continue;
         share_bin(gradient.of(r, part.i * k + part.j), part.klass, part.classes,
@@ -69,73 +70,132 @@ void backward_by_tiles(const Gradient<T>& gradient, const ScoreMaps& maps,
 }
 
 // A strip is some columns of one row of cells, with all bins and classes of each cell.
+struct Strip {
+  int64_t picture;
+  int32_t y, begin, end;
+};
+
 template <class T>
-struct Strips {
-  using A = accumulate_t<T>;
+struct Call {
   Gradient<T> gradient;
   const ScoreMaps& maps;
-  const std::vector<std::vector<int64_t>>& rois;
-  const std::vector<Range>& tables;
-  T* result;
+  const BinTables& rois;
+  const RowLists& lists;
+};
 
-  int64_t channels() const { return maps.k * maps.k * maps.classes; }
-
-  int64_t cells() const {
-    const int64_t bytes = std::max<int64_t>(1, channels() * static_cast<int64_t>(sizeof(A)));
-    return std::clamp<int64_t>(TilePlan::kBytes / bytes, 1, std::max<int64_t>(1, maps.width));
-  }
-
-  void add_bin(int64_t r, int64_t i, int64_t j, Range strip, A* share, A* sums) const {
-    const int64_t k = maps.k, bin = i * k + j;
-    const Range rows = tables[r * 2 * k + i], all = tables[r * 2 * k + k + j];
-    const Range columns{std::max(all.begin, strip.begin), std::min(all.end, strip.end)};
-    if (size(columns) == 0) return;
-    share_bin(gradient.of(r, bin), 0, maps.classes, size(rows) * size(all) * gradient.voters,
-              share);
-    add_to_bin(sums + bin * maps.classes, 0, channels(), Range{0, 1},
-               Range{columns.begin - strip.begin, columns.end - strip.begin}, maps.classes, share);
-  }
-
-  void fill(int64_t picture, int32_t y, Range strip, A* share, A* sums) const {
-    const int64_t k = maps.k;
-    std::fill_n(sums, size(strip) * channels(), A(0));
-    for (const int64_t r : rois[picture]) {
-      for (int64_t i = 0; i < k; ++i) {
-        const Range rows = tables[r * 2 * k + i];
-        if (y < rows.begin || y >= rows.end) continue;
-        for (int64_t j = 0; j < k; ++j) add_bin(r, i, j, strip, share, sums);
-      }
+// Adds bin row i of RoI r to a strip. `cells` points at bin row i of the strip's first cell.
+template <class T, class A, class Cut>
+RFCN_ALWAYS_INLINE void add_bin_row(const Call<T>& call, const Strip& strip, int64_t r, int64_t i,
+                                    const Cut& pieces, int64_t first, A* cells, int64_t stride) {
+  const int64_t k = call.maps.k, classes = call.maps.classes;
+  const int64_t rows = size(call.rois.rows(r)[i]) * call.gradient.voters;
+  for (int64_t j = 0; j < k; ++j) {
+    const Range all = call.rois.columns(r)[j];
+    const int32_t begin = std::max(all.begin, strip.begin), end = std::min(all.end, strip.end);
+    if (begin >= end) continue;
+    typename Cut::Vector share[Cut::kCount], sums[Cut::kCount];
+    pieces.load(call.gradient.of(r, i * k + j) + first, share);
+    const A weight = A(1) / static_cast<A>(rows * size(all));
+    for (auto& vector : share) vector *= weight;
+    A* cell = cells + (begin - strip.begin) * stride + j * classes + first;
+    for (int32_t x = begin; x < end; ++x, cell += stride) {
+      pieces.load(cell, sums);
+      for (int piece = 0; piece < Cut::kCount; ++piece) sums[piece] += share[piece];
+      pieces.store(sums, cell);
     }
   }
+}
 
-  void store(int64_t picture, int32_t y, Range strip, const A* sums) const {
-    const int64_t k = maps.k, classes = maps.classes;
-    for (int64_t x = strip.begin; x < strip.end; ++x, sums += channels()) {
-      T* cell = result + maps.offset(picture, 0, 0, 0) + y * maps.stride.y + x * maps.stride.x;
-      for (int64_t i = 0; i < k; ++i) {
-        copy(sums + i * k * classes, classes, int64_t(1), cell + i * maps.stride.i, maps.stride.j,
-             maps.stride.klass, k, classes);
-      }
+// cells: [cells of the strip][i][j][class], `stride` from cell to cell.
+template <class T, class A>
+RFCN_ALWAYS_INLINE void fill_cells(const Call<T>& call, const Strip& strip, A* cells,
+                                   int64_t stride) {
+  const int64_t k = call.maps.k, classes = call.maps.classes;
+  for (int32_t x = 0; x < strip.end - strip.begin; ++x) {
+    std::memset(cells + x * stride, 0, k * k * classes * sizeof(A));
+  }
+  for (const int32_t r : call.lists.of(strip.picture, strip.y)) {
+    const Range *rows = call.rois.rows(r), *columns = call.rois.columns(r);
+    if (columns[0].begin >= strip.end || columns[k - 1].end <= strip.begin) continue;
+    for (int64_t i = 0; i < k; ++i) {
+      if (strip.y < rows[i].begin || strip.y >= rows[i].end) continue;
+      for_each_pieces<A>(classes, [&](const auto& pieces, int64_t first) RFCN_INLINE_LAMBDA {
+        add_bin_row(call, strip, r, i, pieces, first, cells + i * k * classes, stride);
+      });
     }
   }
+}
 
-  void run() const {
-    const int64_t each = cells(), in_row = (maps.width + each - 1) / each;
-    const int64_t rows = maps.pictures * maps.height;
-    torch::stable::parallel_for(0, rows * in_row, 1, [&](int64_t first, int64_t last) {
-      std::vector<A> sums(each * channels()), share(maps.classes);
-      for (int64_t s = first; s < last; ++s) {
-        const int64_t row = s / in_row, begin = s % in_row * each;
-        const int64_t picture = row / maps.height;
-        const int32_t y = static_cast<int32_t>(row % maps.height);
-        const Range strip{static_cast<int32_t>(begin),
-                          static_cast<int32_t>(std::min(maps.width, begin + each))};
-        fill(picture, y, strip, share.data(), sums.data());
-        store(picture, y, strip, sums.data());
-      }
+// From sums to a result that lies as they do.
+template <class T, class A>
+RFCN_ALWAYS_INLINE void round_cells(const A* sums, int64_t channels, T* cells, int64_t stride,
+                                    int64_t count) {
+  for (int64_t x = 0; x < count; ++x) {
+    for_each_pieces<A>(channels, [&](const auto& pieces, int64_t first) RFCN_INLINE_LAMBDA {
+      typename std::decay_t<decltype(pieces)>::Vector values[std::decay_t<decltype(pieces)>::kCount];
+      pieces.load(sums + x * channels + first, values);
+      pieces.store(values, cells + x * stride + first);
     });
   }
-};
+}
+
+// Templates cannot be cloned for several vector widths: each dtype has functions of its own.
+#define RFCN_DEFINE_FILL(T, A)                                                                  \
+  RFCN_VECTORISE void fill(const Call<T>& call, const Strip& strip, A* cells, int64_t stride) { \
+    fill_cells(call, strip, cells, stride);                                                     \
+  }                                                                                             \
+  RFCN_VECTORISE void round(const A* sums, int64_t channels, T* cells, int64_t stride,          \
+                            int64_t count) {                                                    \
+    round_cells(sums, channels, cells, stride, count);                                          \
+  }
+RFCN_DEFINE_FILL(float, float)
+RFCN_DEFINE_FILL(double, double)
+RFCN_DEFINE_FILL(Half, float)
+RFCN_DEFINE_FILL(BFloat16, float)
+#undef RFCN_DEFINE_FILL
+
+// Whether the bins and classes of a cell lie in the order of its sums.
+inline bool lies_by_bin(const ScoreMaps& maps) {
+  return maps.stride.klass == 1 && maps.stride.j == maps.classes &&
+         maps.stride.i == maps.k * maps.classes;
+}
+
+template <class T>
+void fill_strip(const Call<T>& call, const Strip& strip, accumulate_t<T>* sums, T* result) {
+  const ScoreMaps& maps = call.maps;
+  const int64_t channels = maps.k * maps.k * maps.classes;
+  T* cells = result + maps.offset(strip.picture, 0, 0, 0) + strip.y * maps.stride.y +
+             strip.begin * maps.stride.x;
+  const bool by_bin = lies_by_bin(maps);
+  if constexpr (std::is_same_v<T, accumulate_t<T>>) {
+    if (by_bin) return fill(call, strip, cells, maps.stride.x);
+  }
+  fill(call, strip, sums, channels);
+  if (by_bin) return round(sums, channels, cells, maps.stride.x, strip.end - strip.begin);
+  for (int32_t x = strip.begin; x < strip.end; ++x, cells += maps.stride.x, sums += channels) {
+    scatter_classes(sums, maps, cells);
+  }
+}
+
+template <class T>
+void backward_by_strips(const Call<T>& call, T* result) {
+  using A = accumulate_t<T>;
+  const ScoreMaps& maps = call.maps;
+  const int64_t channels = maps.k * maps.k * maps.classes;
+  const int64_t fit = TilePlan::kBytes / std::max<int64_t>(1, channels * sizeof(A));
+  const int64_t each = std::clamp<int64_t>(fit, 1, std::max<int64_t>(1, maps.width));
+  const int64_t in_row = (maps.width + each - 1) / each, rows = maps.pictures * maps.height;
+  torch::stable::parallel_for(0, rows * in_row, 1, [&](int64_t first, int64_t last) {
+    const auto sums = scratch<A>(each * channels);
+    for (int64_t s = first; s < last; ++s) {
+      const int64_t row = s / in_row, begin = s % in_row * each;
+      const Strip strip{row / maps.height, static_cast<int32_t>(row % maps.height),
+                        static_cast<int32_t>(begin),
+                        static_cast<int32_t>(std::min(maps.width, begin + each))};
+      fill_strip(call, strip, sums.get(), result);
+    }
+  });
+}
 
 // Of bins [rois, classes, k, k] or of votes [rois, classes]: the gradient's shape says which.
 Tensor backward(Tensor gradient, Tensor rois, double spatial_scale, int64_t semantics,
@@ -146,19 +206,17 @@ Tensor backward(Tensor gradient, Tensor rois, double spatial_scale, int64_t sema
   const PooledStrides strides = gradient_strides(gradient, count, maps);
   Tensor result = empty_like_maps(gradient, size, stride);
   RFCN_DISPATCH_BOXES(rois.scalar_type(), "psroi_pool_backward", [&] {
-    using roi_t = scalar_t;
-    const roi_t* rows = rois.const_data_ptr<roi_t>();
-    const std::vector<Range> tables =
-        tabulate(rows, count, maps, cutting<roi_t>(semantics, spatial_scale, maps.k));
-    const auto lists = rois_by_picture(rows, count, maps.pictures);
+    const BinTables tables(rois.const_data_ptr<scalar_t>(), count, maps,
+                           cutting<scalar_t>(semantics, spatial_scale, maps.k));
     RFCN_DISPATCH_MAPS(gradient.scalar_type(), "psroi_pool_backward", [&] {
       std::unique_ptr<scalar_t[]> copied;
       const Gradient<scalar_t> in = gradient_of(gradient, maps, strides, copied);
       scalar_t* out = result.mutable_data_ptr<scalar_t>();
       if (maps.stride.x == 1 && maps.stride.klass != 1) {
-        backward_by_tiles(in, maps, lists, tables, out);
+        backward_by_tiles(in, maps, tables, out);
       } else {
-        Strips<scalar_t>{in, maps, lists, tables, out}.run();
+        const RowLists lists(tables, maps.height);
+        backward_by_strips(Call<scalar_t>{in, maps, tables, lists}, out);
       }
     });
   });

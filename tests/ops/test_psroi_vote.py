@@ -104,6 +104,68 @@ def test_bins_are_not_rounded_to_half_precision(backend, make_rois, dtype):  # O
     assert torch.equal(votes, exact.to(dtype))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 3, 5, 8, 9, 16, 17, 31, 33, 64, 65, 81, 130])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_any_number_of_classes_side_by_side(compiled, make_rois, classes, dtype):
+    plain = torch.randn(1, classes * 4, 6, 7).to(dtype)
+    rois = make_rois(60, 1, 96, 112, seed=classes)
+    gradients = torch.randn(60, classes, 2, 2).to(dtype), torch.randn(60, classes).to(dtype)
+    for op, gradient in zip((psroi_pool, psroi_vote), gradients, strict=True):
+        found = []
+        for maps in (plain.double(), by_bin(plain, 2)):
+            leaf = maps.detach().requires_grad_()
+            result = op(leaf, rois, 2, SCALE)
+            (back,) = torch.autograd.grad(result, leaf, gradient.to(result.dtype))
+            found.append((result.double(), back.flatten(1, -3).double()))
+        for a, b in zip(*found, strict=True):
+            assert (a - b).abs().max() <= 2 * torch.finfo(dtype).eps * a.abs().max()
+
+
+def every_number(dtype, classes):
+    """All 65,536 bit patterns of a dtype of 16 bits, as maps by bin with RoIs of one cell."""
+    numbers = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    maps = numbers.view(1, 1, 1, 256, 256 // classes, classes).permute(0, 5, 1, 2, 3, 4)
+    y, x = torch.meshgrid(torch.arange(256.0), torch.arange(256.0 // classes), indexing="ij")
+    rois = torch.stack([0 * x, x, y, x, y], dim=-1).flatten(0, 1)
+    return numbers.view(-1, classes), maps, rois
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 8, 64])
+def test_every_number_of_half_precision_comes_through(compiled, dtype, classes):  # O12
+    numbers, maps, rois = every_number(dtype, classes)
+    for result in (psroi_vote(maps, rois, 1, 1.0), psroi_pool(maps, rois, 1, 1.0).flatten(1)):
+        assert torch.equal(result.isnan(), numbers.isnan())
+        # As bits, which tell -0 from 0; a sum that starts from 0 makes -0 of none.
+        assert torch.equal((0 + numbers).nan_to_num(), result.nan_to_num())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 16])
+def test_half_precision_is_rounded_to_the_nearest(compiled, dtype, classes):  # O12
+    _, maps, rois = every_number(dtype, classes)
+    rows = (rois[:, 2] // 2 * 2)[:, None] + torch.tensor([0, 1])  # two cells, one above the other
+    rois[:, [2, 4]] = rows
+    wide = maps.float()[0, :, 0, 0].permute(1, 2, 0)
+    expected = ((wide[0::2] + wide[1::2]) / 2).to(dtype).repeat_interleave(2, 0).view(-1, classes)
+    votes = psroi_vote(maps, rois, 1, 1.0)
+    assert torch.equal(votes.isnan(), expected.isnan())
+    assert torch.equal(votes.nan_to_num(), expected.nan_to_num())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_in_half_precision_are_rounded_to_the_nearest(compiled, dtype):  # O12
+    numbers = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype)
+    given = torch.stack([numbers, numbers[torch.randperm(2**16)]])  # of two RoIs on one cell
+    shape = [1, 2**16, 1, 1, 1, 1]
+    rois = torch.zeros(2, 5)
+    back = OPS.psroi_vote_backward(given, rois, 1.0, 0, shape, [2**16, 1, 2**16, 2**16, 1, 1])
+    expected = (0 + given[0].float() + given[1].float()).to(dtype)
+    assert expected.isinf().any()
+    assert torch.equal(back.flatten().isnan(), expected.isnan())
+    assert torch.equal(back.flatten().nan_to_num(), expected.nan_to_num())
+
+
 def test_backward_refuses_the_same(compiled):
     rois = torch.tensor([[0.0, 0, 0, 50, 50], [1.0, 5, 5, 20, 70]])
     gradient = torch.randn(2, 2)
