@@ -1,47 +1,53 @@
-"""psroi_pool against torchvision's ps_roi_pool."""
+"""psroi_pool and psroi_vote against torchvision's ps_roi_pool, and its mean over the bins."""
+
+from collections.abc import Callable
 
 import torch
 import torchvision
 from common import interleave, report
 from loads import HEIGHT, LOADS, SCALE, WIDTH, K, memory_orders, random_rois
+from torch import Tensor
 
 from rfcn.ops.psroi_pool import psroi_pool
+from rfcn.ops.psroi_vote import psroi_vote
+
+Pool = Callable[[Tensor, Tensor, int, float], Tensor]
+
+
+def rival_pool(maps: Tensor, rois: Tensor, k: int, scale: float) -> Tensor:
+    """The bins, by torchvision."""
+    return torchvision.ops.ps_roi_pool(maps, rois, k, scale)
+
+
+def rival_vote(maps: Tensor, rois: Tensor, k: int, scale: float) -> Tensor:
+    """Their mean, as a detector on torchvision has to take it."""
+    return rival_pool(maps, rois, k, scale).mean((2, 3))
 
 
 def bench(classes: int, count: int) -> list[dict[str, object]]:
-    """Forward, forward with vote, and backward of the vote."""
+    """The bins and the vote, forward and backward, of one load."""
     rois = random_rois(count)
     maps = torch.randn(1, classes * K * K, HEIGHT, WIDTH)
-    pools = {
-        f"rfcn, {name}": (one, lambda m: psroi_pool(m, rois, K, SCALE))
-        for name, one in memory_orders(maps).items()
-    }
-    pools["torchvision"] = (maps, lambda m: torchvision.ops.ps_roi_pool(m, rois, K, SCALE))
-    forward, voted, backward = {}, {}, {}
-    for name, (one, pool) in pools.items():
-        leaf = one.detach().requires_grad_()
-        vote = pool(leaf).mean((2, 3))
-        gradient = torch.randn_like(vote)
-        forward[name] = lambda one=one, pool=pool: pool(one)
-        voted[name] = lambda one=one, pool=pool: pool(one).mean((2, 3))
-        backward[name] = lambda vote=vote, leaf=leaf, gradient=gradient: torch.autograd.grad(
-            vote, leaf, gradient, retain_graph=True
-        )
-    bins = torch.empty(count, classes, K, K)
-    parts = {
-        "bins": (forward, [maps, bins]),
-        "voted": (voted, [maps, vote]),
-        "backward of voted": (backward, [vote, maps]),
-    }
-    return [
-        {
-            "channels": classes * K * K,
-            "rois": count,
-            "part": part,
-            "ms": interleave(candidates, touches=touches),
-        }
-        for part, (candidates, touches) in parts.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for part, own, rival in (("bins", psroi_pool, rival_pool), ("vote", psroi_vote, rival_vote)):
+        forward, backward = {}, {}
+        orders: list[tuple[str, Tensor, Pool]] = [
+            (f"rfcn, {name}", one, own) for name, one in memory_orders(maps).items()
+        ]
+        for name, one, pool in [*orders, ("torchvision", maps, rival)]:
+            leaf = one.detach().requires_grad_()
+            result = pool(leaf, rois, K, SCALE)
+            gradient = torch.randn_like(result)
+            forward[name] = lambda one=one, pool=pool: pool(one, rois, K, SCALE)
+            backward[name] = lambda result=result, leaf=leaf, gradient=gradient: (
+                torch.autograd.grad(result, leaf, gradient, retain_graph=True)
+            )
+        load = {"channels": classes * K * K, "rois": count}
+        touches = [maps, result]
+        for kind, candidates in (("forward", forward), ("backward", backward)):
+            times = interleave(candidates, touches=touches)
+            rows.append({**load, "part": f"{part}, {kind}", "ms": times})
+    return rows
 
 
 if __name__ == "__main__":
