@@ -2,13 +2,14 @@
 
 `maps`, the paper's: convolve all cells to k*k*C maps, then pool and vote. `features`: pool the
 features into k*k bins for each RoI, then multiply them with the same weights
-(`rfcn.models.heads.pooled_product`). Both give the same numbers up to rounding. With N*H*W cells,
-R RoIs, D features and B bytes (of `BYTES` a value, each read or written), a pass costs
+(`rfcn.models.heads.pooled_product`). Both give the same numbers up to rounding. Costs are counted
+in multiply-adds; with N*H*W cells, R RoIs, D features a cell and C numbers a RoI,
 
-    maps:      cells * D * k*k*C multiply-adds   and   cells * k*k*C values
-    features:  R * D * k*k*C multiply-adds       and   R * k*k * D values, for all layers together
+    maps:      cells * (D * k*k*C  +  MOVED * (D + k*k*C))                       for each layer
+    features:  R * D * (k*k*C  +  MOVED * k*k  +  ADDED * (SIDE + k)**2)         pooled once for all
 
-so that maps cost the same for any number of RoIs, and features hardly more for more classes.
+so that maps cost the same for any number of RoIs, and features hardly more for more classes. (A RoI
+of s x s cells has k x k bins of about s/k + 1 cells a side, which read (s + k)**2 cells.)
 """
 
 from collections.abc import Sequence
@@ -17,16 +18,19 @@ from typing import Literal, NamedTuple
 
 Form = Literal["maps", "features"]
 
-BYTES = 8
-"""A value in float32 is written once and read once."""
-MULTIPLY_ADDS_A_BYTE = 5
-"""What a processor multiplies while it moves a byte: about 50e9 multiply-adds and 10e9 bytes a
-second on one core of an AMD EPYC with AVX-512, from the user time of both forms
-(`benchmarks/bench_head.py`). GPUs were not measured."""
-TRAINING_PASSES = 3
+MOVED = 40
+"""Multiply-adds in the time that a float32 value is written and read."""
+ADDED = 8
+"""Multiply-adds in the time that pooling reads a value of a cell and adds it.
+
+Both from the processor time of both forms on two cores of an AMD EPYC with AVX-512, which
+multiplies 50e9 times a second and core (`benchmarks/bench_head.py`). No GPU was measured."""
+SIDE = 8
+"""Cells a side of a usual RoI: 128 pixels at stride 16. To ask the RoIs would stall a GPU."""
+TRAINING = 3
 """Backward multiplies twice what forward does, and moves the maps and their gradient."""
-TRAINING_POOLED_PASSES = 6
-"""Backward pools again, and makes, reads and scatters the gradient of what is pooled."""
+TRAINING_POOLED = 4
+"""Backward pools again, and writes, reads and scatters the gradient of what is pooled."""
 
 
 class Load(NamedTuple):
@@ -39,18 +43,17 @@ class Load(NamedTuple):
 
 
 def cost_of_maps(load: Load, channels: int, *, training: bool) -> float:
-    """Multiply-adds, and bytes in their measure, of voting by maps. channels: C of the layer."""
-    maps = load.cells * load.k**2 * channels
-    passes = TRAINING_PASSES if training else 1
-    return passes * maps * (load.depth + BYTES * MULTIPLY_ADDS_A_BYTE)
+    """Voting by the maps of one layer. channels: C, the numbers a RoI gets."""
+    maps = load.k**2 * channels
+    each = load.depth * maps + MOVED * (load.depth + maps)
+    return load.cells * each * (TRAINING if training else 1)
 
 
 def cost_of_features(load: Load, channels: Sequence[int], *, training: bool) -> float:
-    """The same of voting from pooled features, for layers of so many channels each."""
-    pooled = load.rois * load.k**2 * load.depth
-    passes = TRAINING_POOLED_PASSES if training else 1
-    moved = passes * pooled * BYTES * MULTIPLY_ADDS_A_BYTE
-    return (TRAINING_PASSES if training else 1) * pooled * sum(channels) + moved
+    """Voting from pooled features, for layers of so many channels each."""
+    products = load.k**2 * sum(channels) * (TRAINING if training else 1)
+    pooling = MOVED * load.k**2 + ADDED * (SIDE + load.k) ** 2
+    return load.rois * load.depth * (products + pooling * (TRAINING_POOLED if training else 1))
 
 
 def choose_forms(load: Load, channels: Sequence[int], *, training: bool) -> tuple[Form, ...]:

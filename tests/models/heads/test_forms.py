@@ -9,19 +9,19 @@ VOC = Load(cells=38 * 63, rois=300, depth=1024, k=7)
 BOTH, NEITHER = ("features", "features"), ("maps", "maps")
 
 
-def test_multiply_adds_by_hand():
-    # 2 cells, 3 RoIs, depth 5, k = 2, 7 classes; a map or pooled value counts 8 bytes of 5.
+def test_costs_by_hand():
+    # 2 cells, 3 RoIs, depth 5, k = 2, 7 numbers a RoI: 28 maps; bins read (8 + 2)**2 cells.
     load = Load(cells=2, rois=3, depth=5, k=2)
-    assert cost_of_maps(load, 7, training=False) == 2 * 5 * 28 + 40 * 2 * 28
-    assert cost_of_features(load, [7], training=False) == 3 * 5 * 28 + 40 * 3 * 4 * 5
-    assert cost_of_maps(load, 7, training=True) == 3 * (2 * 5 * 28 + 40 * 2 * 28)
-    assert cost_of_features(load, [7], training=True) == 3 * 3 * 5 * 28 + 6 * 40 * 3 * 4 * 5
+    assert cost_of_maps(load, 7, training=False) == 2 * (5 * 28 + 40 * (5 + 28))
+    assert cost_of_features(load, [7], training=False) == 3 * 5 * (28 + 40 * 4 + 8 * 100)
+    assert cost_of_maps(load, 7, training=True) == 3 * 2 * (5 * 28 + 40 * (5 + 28))
+    assert cost_of_features(load, [7], training=True) == 3 * 5 * (3 * 28 + 4 * (160 + 800))
 
 
 def test_layers_pool_once():
     alone = cost_of_features(VOC, [21], training=False) + cost_of_features(VOC, [8], training=False)
     together = cost_of_features(VOC, [21, 8], training=False)
-    assert alone - together == 40 * 300 * 49 * 1024
+    assert alone - together == 300 * 1024 * (40 * 49 + 8 * 15**2)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -41,14 +41,20 @@ def test_what_is_taken(load, channels, expected, training):
 
 
 def test_few_channels_do_not_pay_for_the_pooling_alone():
-    """Two sets of boxes keep their maps where the many classes beside them would not."""
-    load = VOC._replace(rois=300, depth=1024)
-    assert choose_forms(load, [1], training=True) == ("maps",)
-    assert choose_forms(load, [81, 1], training=True) == BOTH  # once pooled, both use it
+    """Boxes keep their maps alone; beside classes that pool anyway, they use what is pooled."""
+    assert choose_forms(VOC, [1], training=True) == ("maps",)
+    assert choose_forms(VOC, [81, 1], training=True) == BOTH
+
+
+def test_one_bin_is_not_worth_pooling():
+    """k = 1: RoIs overlap, so their cells are read more often than there are cells."""
+    load = VOC._replace(k=1, rois=400)
+    assert choose_forms(load, (21, 8), training=False) == NEITHER
+    assert choose_forms(load._replace(k=3), (21, 8), training=False) == BOTH
 
 
 def test_training_weighs_the_pooling_heavier():
-    load = VOC._replace(rois=900)
+    load = VOC._replace(rois=600)
     assert choose_forms(load, (21, 8), training=False) == BOTH
     assert choose_forms(load, (21, 8), training=True) == NEITHER
 

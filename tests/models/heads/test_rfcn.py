@@ -97,7 +97,7 @@ def test_auto_counts_with_what_it_is_given():
         few, many = torch.empty(300, 5), torch.empty(2000, 5)
     assert head.forms(reduced, few) == ("features", "features")
     assert head.forms(reduced, many) == ("maps", "maps")
-    between = torch.empty(900, 5, device="meta")
+    between = torch.empty(600, 5, device="meta")
     assert head.forms(reduced, between) == ("features", "features")
     assert head.forms(reduced.requires_grad_(), between) == ("maps", "maps")
     head.form = "maps"
