@@ -24,7 +24,7 @@ DEPTH = 1024
 CLASSES = (20, 80, 365, 1203)
 ROIS = (100, 300, 1000, 2000)
 SECONDS = 2.0
-"""Rounds are run for so long, but at least two."""
+"""Rounds are run for about so long, but at least one after the warm-up."""
 FORMS: tuple[Literal["maps", "features"], ...] = ("maps", "features")
 
 
@@ -59,7 +59,7 @@ def bench(head: RFCNHead, classes: int, count: int) -> list[dict[str, object]]:
         start = time.perf_counter()
         for form in FORMS:
             in_form(head, form, run)
-        rounds = min(15, max(2, round(SECONDS / (time.perf_counter() - start))))
+        rounds = min(15, max(1, round(SECONDS / (time.perf_counter() - start))))
         candidates = {form: lambda form=form, run=run: in_form(head, form, run) for form in FORMS}
         times = interleave(candidates, rounds)
         head.form = "auto"

@@ -25,6 +25,7 @@ from common import RESULTS, interleave, machine
 from loads import SCALE, random_rois
 from torch import Tensor
 
+from rfcn.models.heads.poolers import PositionSensitivePooler
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.ops import library
 from rfcn.ops.nms import nms
@@ -119,7 +120,8 @@ def a_head(form: Literal["auto", "maps", "features"]) -> Maker:
     """The R-FCN head in one form, from reduced features."""
 
     def make(load: Load) -> Subject:
-        head = RFCNHead(8, classes=load.classes - 1, k=load.k, reduction=CHANNELS, form=form)
+        pooler = PositionSensitivePooler(load.k, round(1 / SCALE))
+        head = RFCNHead(8, classes=load.classes - 1, pooler=pooler, reduction=CHANNELS, form=form)
         reduced = torch.randn(1, *load.cells, CHANNELS).permute(0, 3, 1, 2).requires_grad_()
         rois = load.boxes()
         learned = [*head.score_maps.parameters(), *head.box_maps.parameters()]
@@ -219,6 +221,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     """A column for each sweep, a row for each measure, a line for each subject; both axes log."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     sweeps = list(dict.fromkeys(row["sweep"] for row in rows))
     shown = [name for name in MEASURES if any(name in row for row in rows)]
@@ -232,6 +235,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
                 axis.loglog(values, [r[measure_name] for r in own], "o-", ms=3, label=subject)
             axis.set_xticks(values, [str(value) for value in values], minor=False)
             axis.minorticks_off()
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
             axis.grid(alpha=0.3)
             axis.set_xlabel({"side": "short side, pixels", "rois": "RoIs"}.get(sweep, sweep))
         line[0].set_ylabel(MEASURES[measure_name])

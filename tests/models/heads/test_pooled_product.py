@@ -11,15 +11,16 @@ from rfcn.ops.roi_average_pool import RoIAveragePool
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 POOL = RoIAveragePool(3, 1 / 16)
-WAYS = {"one chunk": (1 << 24, 1 << 30), "many chunks": (4000, 1 << 30), "convolved": (9000, 1)}
+WAYS = {"one chunk": (1 << 24, 1 << 30), "many chunks": (4000, 1 << 30), "copied": (9000, 1)}
 
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """With a product for each bin or a convolution, whole or in chunks."""
-    chunk_bytes, few_rois = WAYS[request.param]
+    """With a product for each bin or with copied weights, whole or in chunks."""
+    chunk_bytes, enough_rois = WAYS[request.param]
     monkeypatch.setattr(pooled_product, "CHUNK_BYTES", chunk_bytes)
-    monkeypatch.setattr(pooled_product, "FEW_ROIS", few_rois)
+    monkeypatch.setattr(pooled_product, "ENOUGH_ROIS", enough_rois)
+    monkeypatch.setattr(pooled_product, "SIDE", 3)
 
 
 def example(dtype=torch.float64, rois=200, pictures=2):
@@ -68,6 +69,16 @@ def test_gradients_equal_those_of_the_maps(way, dtype):
     expected = torch.autograd.grad(by_maps(features, rois, layers), inputs, gradients)
     for one, other in zip(torch.autograd.grad(found, inputs, gradients), expected, strict=True):
         close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("rois", "classes", "pays"), [(63, 32, False), (64, 32, True), (512, 2000, True)]
+)
+def test_weights_are_copied_where_it_pays(rois, classes, pays):
+    features, weight = torch.empty(1, 64, 1, 1), torch.empty(9, classes, 64)
+    assert pooled_product._copy_pays(features, rois, [weight]) == pays
+    assert not pooled_product._copy_pays(features.double(), rois, [weight])
+    assert not pooled_product._copy_pays(features, rois, [weight[..., :63]])  # 9 * 63 is no square
 
 
 def test_an_empty_bin_gives_nothing_not_its_bias():
