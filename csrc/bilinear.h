@@ -95,6 +95,16 @@ struct Tap {
   A weight;
 };
 
+// The place of a cell among taps that are filled in ascending order, two neighbours at a time: that
+// of the tap it has, or of a new one without weight.
+template <class A>
+RFCN_HD int64_t place_of_cell(int32_t cell, Tap<A>* taps, int64_t& found) {
+  if (found > 0 && taps[found - 1].cell == cell) return found - 1;
+  if (found > 1 && taps[found - 2].cell == cell) return found - 2;
+  taps[found] = {cell, A(0)};
+  return found++;
+}
+
 // The cells that bin p reads, in ascending order and each once, into `taps`; returns how many, at
 // most `limit` and at most two a sample. A sample that is not on the map adds no weight, and still
 // counts in the mean. A cell without weight is left out, so that its NaN goes nowhere.
@@ -103,14 +113,7 @@ RFCN_HD int64_t taps_of_bin(const Samples<S>& samples, int64_t p, int64_t limit,
   int64_t found = 0;
   if (limit == 0) return found;
   const auto add = [&](int32_t cell, A weight) {
-    if (weight == A(0)) return;
-    if (found > 0 && taps[found - 1].cell == cell) {
-      taps[found - 1].weight += weight;
-    } else if (found > 1 && taps[found - 2].cell == cell) {
-      taps[found - 2].weight += weight;
-    } else {
-      taps[found++] = {cell, weight};
-    }
+    if (weight != A(0)) taps[place_of_cell(cell, taps, found)].weight += weight;
   };
   for (int64_t n = samples.before_map(p); n < samples.count; ++n) {
     const S position = samples.ascending(p, n);

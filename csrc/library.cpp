@@ -24,6 +24,16 @@ STABLE_TORCH_LIBRARY(rfcn, m) {
   m.def(
       "roi_average_pool_backward(Tensor gradient, Tensor rois, int k, float spatial_scale, "
       "int semantics, SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def(
+      "deform_psroi_pool(Tensor features, Tensor rois, Tensor? offsets, float spatial_scale, "
+      "int samples, float offset_scale) -> Tensor");
+  m.def(
+      "deform_psroi_pool_backward(Tensor gradient, Tensor rois, Tensor? offsets, "
+      "float spatial_scale, int samples, float offset_scale, SymInt[] size, SymInt[] stride) "
+      "-> Tensor");
+  m.def(
+      "deform_psroi_pool_offsets_backward(Tensor gradient, Tensor features, Tensor rois, "
+      "Tensor offsets, float spatial_scale, int samples, float offset_scale) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
   m.def(
       "soft_nms(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, "

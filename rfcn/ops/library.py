@@ -42,6 +42,18 @@ SCHEMAS = {
         "(Tensor gradient, Tensor rois, int k, float spatial_scale, int semantics,"
         " SymInt[] size, SymInt[] stride) -> Tensor"
     ),
+    "deform_psroi_pool": (
+        "(Tensor features, Tensor rois, Tensor? offsets, float spatial_scale, int samples,"
+        " float offset_scale) -> Tensor"
+    ),
+    "deform_psroi_pool_backward": (
+        "(Tensor gradient, Tensor rois, Tensor? offsets, float spatial_scale, int samples,"
+        " float offset_scale, SymInt[] size, SymInt[] stride) -> Tensor"
+    ),
+    "deform_psroi_pool_offsets_backward": (
+        "(Tensor gradient, Tensor features, Tensor rois, Tensor offsets, float spatial_scale,"
+        " int samples, float offset_scale) -> Tensor"
+    ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
     "soft_nms": (
         "(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, float sigma,"

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 import rfcn.ops.library as library
+import rfcn.ops.plain.deform_psroi_pool as plain_deform_psroi_pool
 import rfcn.ops.plain.nms as plain_nms
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
 import rfcn.ops.plain.psroi_vote as plain_psroi_vote
@@ -24,6 +25,7 @@ from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {
     "psroi_pool": plain_psroi_pool.psroi_pool,
+    "deform_psroi_pool": plain_deform_psroi_pool.deform_psroi_pool,
     "psroi_vote": plain_psroi_vote.psroi_vote,
     "roi_average_pool": plain_roi_average_pool.roi_average_pool,
 }

@@ -7,6 +7,7 @@ import torch
 from torch.export import Dim
 
 from rfcn.errors import MachineError
+from rfcn.ops.deform_psroi_pool import DeformPSRoIPool
 from rfcn.ops.nms import nms
 from rfcn.ops.onnx import to_onnx
 from rfcn.ops.psroi_pool import PSRoIPool
@@ -16,12 +17,23 @@ from rfcn.ops.roi_average_pool import RoIAveragePool
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'rfcn[export]'")
 
 SCALE = 1 / 16
+
+
+class DeformedByItself(DeformPSRoIPool):
+    """Its offsets are pooled from the first maps."""
+
+    def forward(self, features, rois):
+        moves = super().forward(features[:, : 2 * self.k**2], rois)
+        return super().forward(features, rois, moves.unflatten(1, (1, 2)))
+
+
 # Each operator as a module of (features, rois), and the channels of its features.
 ROI_OPERATORS = {
     "psroi_pool": (PSRoIPool(3, SCALE), 27),
     "psroi_pool, torchvision": (PSRoIPool(3, SCALE, "torchvision"), 27),
     "psroi_vote": (PSRoIVote(3, SCALE), 27),
     "roi_average_pool": (RoIAveragePool(3, SCALE), 5),
+    "deform_psroi_pool": (DeformedByItself(3, SCALE, samples=2), 27),
 }
 # Pictures, height, width, RoIs; the first is what is traced.
 SIZES = [(2, 5, 6, 4), (1, 9, 13, 40), (3, 1, 1, 7), (2, 7, 4, 1), (1, 8, 8, 0)]
