@@ -50,13 +50,13 @@ struct Samples {
     return position(p, bin < S(0) ? count - 1 - n : n);
   }
 
-  // How many samples of bin p lie before the map. Found by halving: a bin that is large and mostly
-  // outside takes no longer.
-  RFCN_HD int64_t before_map(int64_t p) const {
+  // How many samples of bin p lie before a position. Found by halving: a bin that is large and
+  // mostly outside the map takes no longer.
+  RFCN_HD int64_t before(int64_t p, S position) const {
     int64_t low = 0, high = count;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      if (ascending(p, middle) < S(-1)) {
+      if (ascending(p, middle) < position) {
         low = middle + 1;
       } else {
         high = middle;
@@ -115,7 +115,7 @@ RFCN_HD int64_t taps_of_bin(const Samples<S>& samples, int64_t p, int64_t limit,
   const auto add = [&](int32_t cell, A weight) {
     if (weight != A(0)) taps[place_of_cell(cell, taps, found)].weight += weight;
   };
-  for (int64_t n = samples.before_map(p); n < samples.count; ++n) {
+  for (int64_t n = samples.before(p, S(-1)); n < samples.count; ++n) {
     const S position = samples.ascending(p, n);
     if (!is_on_map(position, limit)) break;
     const Between<A> cells = between<A>(position, limit);
@@ -124,6 +124,21 @@ RFCN_HD int64_t taps_of_bin(const Samples<S>& samples, int64_t p, int64_t limit,
   }
   for (int64_t n = 0; n < found; ++n) taps[n].weight /= static_cast<A>(samples.count);
   return found;
+}
+
+// The weight of one cell in bin p: what taps_of_bin lists, from the other side, bit for bit.
+template <class A, class S>
+RFCN_HD A weight_of_cell(const Samples<S>& samples, int64_t p, int64_t cell, int64_t limit) {
+  A weight = 0;
+  for (int64_t n = samples.before(p, static_cast<S>(cell - 1)); n < samples.count; ++n) {
+    const S position = samples.ascending(p, n);
+    if (!is_on_map(position, limit)) break;
+    const Between<A> cells = between<A>(position, limit);
+    if (cells.low > cell) break;
+    if (cells.low == cell) weight += cells.low_weight;
+    if (cells.high == cell && cells.high != cells.low) weight += cells.high_weight;
+  }
+  return weight == A(0) ? weight : weight / static_cast<A>(samples.count);
 }
 
 }  // namespace rfcn

@@ -34,6 +34,17 @@ STABLE_TORCH_LIBRARY(rfcn, m) {
   m.def(
       "deform_psroi_pool_offsets_backward(Tensor gradient, Tensor features, Tensor rois, "
       "Tensor offsets, float spatial_scale, int samples, float offset_scale) -> Tensor");
+  m.def(
+      "psroi_align(Tensor features, Tensor rois, float spatial_scale, int sampling_ratio) -> Tensor");
+  m.def(
+      "psroi_align_backward(Tensor gradient, Tensor rois, float spatial_scale, int sampling_ratio, "
+      "SymInt[] size, SymInt[] stride) -> Tensor");
+  m.def(
+      "roi_align(Tensor features, Tensor rois, SymInt[] output_size, float spatial_scale, "
+      "int sampling_ratio, bool aligned) -> Tensor");
+  m.def(
+      "roi_align_backward(Tensor gradient, Tensor rois, SymInt[] output_size, float spatial_scale, "
+      "int sampling_ratio, bool aligned, SymInt[] size, SymInt[] stride) -> Tensor");
   m.def("nms(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor");
   m.def(
       "soft_nms(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, "

@@ -21,6 +21,13 @@
 #define RFCN_VECTORISE
 #endif
 
+// A function that is compiled anew inside each of those builds, not called from them.
+#if defined(__GNUC__)
+#define RFCN_INLINE inline __attribute__((always_inline))
+#else
+#define RFCN_INLINE inline
+#endif
+
 namespace rfcn {
 
 // Sums are never kept in fewer bits than float.

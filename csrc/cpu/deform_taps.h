@@ -6,7 +6,7 @@
 
 #include "../deform_psroi_pool.h"
 #include "../deform_tensors.h"
-#include "taps.h"
+#include "tap_loops.h"
 
 namespace rfcn {
 

@@ -54,6 +54,21 @@ SCHEMAS = {
         "(Tensor gradient, Tensor features, Tensor rois, Tensor offsets, float spatial_scale,"
         " int samples, float offset_scale) -> Tensor"
     ),
+    "psroi_align": (
+        "(Tensor features, Tensor rois, float spatial_scale, int sampling_ratio) -> Tensor"
+    ),
+    "psroi_align_backward": (
+        "(Tensor gradient, Tensor rois, float spatial_scale, int sampling_ratio,"
+        " SymInt[] size, SymInt[] stride) -> Tensor"
+    ),
+    "roi_align": (
+        "(Tensor features, Tensor rois, SymInt[] output_size, float spatial_scale,"
+        " int sampling_ratio, bool aligned) -> Tensor"
+    ),
+    "roi_align_backward": (
+        "(Tensor gradient, Tensor rois, SymInt[] output_size, float spatial_scale,"
+        " int sampling_ratio, bool aligned, SymInt[] size, SymInt[] stride) -> Tensor"
+    ),
     "nms": "(Tensor boxes, Tensor? groups, float threshold, int limit) -> Tensor",
     "soft_nms": (
         "(Tensor boxes, Tensor scores, Tensor? groups, int decay, float threshold, float sigma,"

@@ -18,16 +18,20 @@ from torch.export import ExportedProgram
 import rfcn.ops.library as library
 import rfcn.ops.plain.deform_psroi_pool as plain_deform_psroi_pool
 import rfcn.ops.plain.nms as plain_nms
+import rfcn.ops.plain.psroi_align as plain_psroi_align
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
 import rfcn.ops.plain.psroi_vote as plain_psroi_vote
 import rfcn.ops.plain.roi_average_pool as plain_roi_average_pool
+import rfcn.ops.plain.roi_align as plain_roi_align
 from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {
+    "psroi_align": plain_psroi_align.psroi_align,
     "psroi_pool": plain_psroi_pool.psroi_pool,
     "deform_psroi_pool": plain_deform_psroi_pool.deform_psroi_pool,
     "psroi_vote": plain_psroi_vote.psroi_vote,
     "roi_average_pool": plain_roi_average_pool.roi_average_pool,
+    "roi_align": plain_roi_align.roi_align,
 }
 """For each operator that ONNX lacks, what computes the same from parts that it has."""
 

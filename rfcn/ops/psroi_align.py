@@ -12,7 +12,6 @@ import rfcn.ops.library as library
 import rfcn.ops.linear as linear
 import rfcn.ops.plain.psroi_align as plain
 from rfcn.ops.checks import check_maps_and_rois, check_sampling_ratio, score_maps
-from rfcn.ops.plain.bilinear import Sampling
 
 
 def psroi_align(
@@ -54,7 +53,7 @@ def psroi_align(
     rois = rois.detach()
     if library.is_compiled("psroi_align", features.device):
         return torch.ops.rfcn.psroi_align(maps, rois.contiguous(), spatial_scale, sampling_ratio)
-    return plain.psroi_align(maps, rois, Sampling(spatial_scale, sampling_ratio, aligned=True))
+    return plain.psroi_align(maps, rois, spatial_scale, sampling_ratio)
 
 
 class PSRoIAlign(nn.Module):

@@ -17,7 +17,6 @@ import rfcn.ops.library as library
 import rfcn.ops.linear as linear
 import rfcn.ops.plain.roi_align as plain
 from rfcn.ops.checks import check_maps_and_rois, check_sampling_ratio, two_sides
-from rfcn.ops.plain.bilinear import Sampling
 
 
 def roi_align(
@@ -65,11 +64,10 @@ def roi_align(
     check_maps_and_rois(features, rois, spatial_scale)
     check_sampling_ratio(sampling_ratio)
     rois = rois.detach()
+    numbers = (list(size), spatial_scale, sampling_ratio, aligned)
     if library.is_compiled("roi_align", features.device):
-        return torch.ops.rfcn.roi_align(
-            features, rois.contiguous(), list(size), spatial_scale, sampling_ratio, aligned
-        )
-    return plain.roi_align(features, rois, size, Sampling(spatial_scale, sampling_ratio, aligned))
+        return torch.ops.rfcn.roi_align(features, rois.contiguous(), *numbers)
+    return plain.roi_align(features, rois, *numbers)
 
 
 class RoIAlign(nn.Module):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fuzz_cases
 import numpy as np
@@ -81,10 +81,20 @@ def draw_output_size(choose: random.Random) -> Variant:
     return Variant(channels, {"output_size": size})
 
 
+def draw_sampling(variant: Variant, choose: random.Random, **more: Any) -> Variant:
+    """The same, and how many samples a bin has."""
+    arguments = {**variant.arguments, "sampling_ratio": choose.choice((0, 0, 1, 2, 2, 3)), **more}
+    return Variant(variant.channels, arguments)
+
+
 DRAWN = {
     "psroi_pool": draw_bins,
     "psroi_vote": draw_bins,
     "roi_average_pool": draw_shared_bins,
+    "psroi_align": lambda choose: draw_sampling(draw_k(choose), choose),
+    "roi_align": lambda choose: draw_sampling(
+        draw_output_size(choose), choose, aligned=choose.random() < 0.6
+    ),
     "roi_pool": draw_output_size,
 }
 """What is drawn for an operator; of others, the variants that their contract names."""

@@ -10,9 +10,11 @@ from rfcn.errors import MachineError
 from rfcn.ops.deform_psroi_pool import DeformPSRoIPool
 from rfcn.ops.nms import nms
 from rfcn.ops.onnx import to_onnx
+from rfcn.ops.psroi_align import PSRoIAlign
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.ops.psroi_vote import PSRoIVote
 from rfcn.ops.roi_average_pool import RoIAveragePool
+from rfcn.ops.roi_align import RoIAlign
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'rfcn[export]'")
 
@@ -34,6 +36,9 @@ ROI_OPERATORS = {
     "psroi_vote": (PSRoIVote(3, SCALE), 27),
     "roi_average_pool": (RoIAveragePool(3, SCALE), 5),
     "deform_psroi_pool": (DeformedByItself(3, SCALE, samples=2), 27),
+    "psroi_align": (PSRoIAlign(3, SCALE), 27),
+    "roi_align": (RoIAlign((2, 3), SCALE), 5),
+    "roi_align, adaptive": (RoIAlign((2, 3), SCALE, sampling_ratio=0, aligned=False), 5),
 }
 # Pictures, height, width, RoIs; the first is what is traced.
 SIZES = [(2, 5, 6, 4), (1, 9, 13, 40), (3, 1, 1, 7), (2, 7, 4, 1), (1, 8, 8, 0)]

@@ -8,10 +8,10 @@ import torchvision
 from roi_op_contract import Case, RoIOpContract, Variant
 from roi_op_faults import RoIOpFaults
 
-from rfcn.ops import library
 from rfcn.ops.psroi_align import PSRoIAlign, psroi_align
 from rfcn.ops.reference import psroi_align as reference
 
+OPS = torch.ops.rfcn
 FEATURES = torch.randn(2, 36, 9, 13)
 
 
@@ -47,10 +47,13 @@ class TestPSRoIAlign(RoIOpContract, RoIOpFaults):
         shape = tuple(features.shape)
         return reference.psroi_align_backward(gradient, rois, self.scale, ratio, shape)
 
-    test_64_bit_shapes_in_the_fake = None
-
     def opcheck_calls(self, features, rois, variant):
-        return []
+        k, ratio = variant.arguments.values()
+        for maps in (features.unflatten(1, (-1, k, k)), by_bin(features.detach(), k)):
+            yield OPS.psroi_align.default, (maps, rois, self.scale, ratio)
+            gradient = torch.randn(len(rois), maps.shape[1], k, k, requires_grad=True)
+            like = list(maps.shape), list(maps.stride())
+            yield OPS.psroi_align_backward.default, (gradient, rois, self.scale, ratio, *like)
 
 
 @pytest.mark.parametrize("ratio", [0, 1, 2, 3])
@@ -81,7 +84,7 @@ def test_maps_by_bin_give_the_same(backend, make_rois, count, classes):
     (back,) = torch.autograd.grad(found, maps, gradient)
     expected = reference.psroi_align_backward(gradient, rois, 1 / 16, 2, features.shape)
     assert (back.flatten(1, 3) - expected).abs().max() <= 1e-12
-    if library.declared("psroi_align") and backend == "compiled":
+    if backend == "compiled":
         assert back.stride() == maps.stride()
 
 
@@ -123,6 +126,15 @@ def test_adaptive_rois_of_no_or_reversed_length_give_zero(backend):
     found = psroi_align(FEATURES.abs() + 1, rois, 2, 1 / 16, sampling_ratio=0)
     assert not found[:2].any()
     assert found[2].all()
+
+
+def test_backward_refuses_the_same(compiled):
+    gradient, like = torch.randn(2, 2, 2, 2), ([2, 2, 2, 2, 5, 6], [240, 120, 60, 30, 6, 1])
+    rois = torch.tensor([[0.0, 0, 0, 9, 9], [7.0, 0, 0, 9, 9]])
+    with pytest.raises(RuntimeError, match="rois: row 1"):
+        OPS.psroi_align_backward(gradient, rois, 1 / 16, 2, *like)
+    with pytest.raises(RuntimeError, match="shape"):
+        OPS.psroi_align_backward(gradient[:1], rois[:1].repeat(2, 1), 1 / 16, 2, *like)
 
 
 def test_channels_must_be_a_multiple(backend):

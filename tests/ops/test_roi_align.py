@@ -11,6 +11,7 @@ from roi_op_faults import RoIOpFaults
 from rfcn.ops.reference import roi_align as reference
 from rfcn.ops.roi_align import RoIAlign, roi_align
 
+OPS = torch.ops.rfcn
 FEATURES = torch.randn(2, 5, 9, 13)
 
 
@@ -45,10 +46,13 @@ class TestRoIAlign(RoIOpContract, RoIOpFaults):
         shape = tuple(features.shape)
         return reference.roi_align_backward(gradient, rois, self.scale, ratio, aligned, shape)
 
-    test_64_bit_shapes_in_the_fake = None
-
     def opcheck_calls(self, features, rois, variant):
-        return []
+        size, *sampling = variant.arguments.values()
+        numbers = (list(size), self.scale, *sampling)
+        yield OPS.roi_align.default, (features, rois, *numbers)
+        gradient = torch.randn(len(rois), features.shape[1], *size, requires_grad=True)
+        like = list(features.shape), list(features.stride())
+        yield OPS.roi_align_backward.default, (gradient, rois, *numbers, *like)
 
 
 @pytest.mark.parametrize("aligned", [True, False])
@@ -138,6 +142,16 @@ def test_adaptive_rois_of_no_or_reversed_length_give_zero(backend):
     found = roi_align(FEATURES.abs() + 1, rois, 2, 1 / 16, sampling_ratio=0)
     assert not found[:2].any()
     assert found[2].all()
+
+
+def test_backward_refuses_the_same(compiled):
+    gradient, numbers = torch.randn(2, 5, 2, 2), ([2, 2], 1 / 16, 2, True)
+    like = ([2, 5, 9, 13], [585, 117, 13, 1])
+    rois = torch.tensor([[0.0, 0, 0, 9, 9], [7.0, 0, 0, 9, 9]])
+    with pytest.raises(RuntimeError, match="rois: row 1"):
+        OPS.roi_align_backward(gradient, rois, *numbers, *like)
+    with pytest.raises(RuntimeError, match="shape"):
+        OPS.roi_align_backward(gradient[:1], rois[:1].repeat(2, 1), *numbers, *like)
 
 
 @pytest.mark.parametrize("ratio", [-1, 1025])

@@ -1,12 +1,13 @@
 """Bilinear means over the bins of RoIs in plain PyTorch: exact, differentiable, for any device.
 
 Along one axis the mean of a bin's samples is a weighted sum of cells, and a cell's weight is the
-product of its row's and its column's. So an operator that samples this way is two products with
+product of its row's and its column's. So an operator that samples this way is two product with
 matrices of weights: rows [R, h, H] and columns [R, w, W]. All is computed in float64, and values
 that are not finite are kept out and counted beside, so that one NaN reaches only the bins that give
 its cell a weight.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,12 +31,9 @@ class Sampling(NamedTuple):
     aligned: bool
 
 
-class Products(NamedTuple):
-    """What an operator multiplies, in the letters of einsum: r a RoI, i and j its bin, y and x a
-    cell. First the row weights `riy` with maps, then the column weights `rjx` with what came."""
-
-    rows: str
-    columns: str
+Product = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""maps [channels..., H, W], row weights [R, h, H], column weights [R, w, W] -> their product,
+summed over the cells: [R, ...]."""
 
 
 def at_hand(tensor: Tensor) -> bool:
@@ -44,9 +42,9 @@ def at_hand(tensor: Tensor) -> bool:
 
 
 def bilinear_means(
-    features: Tensor, rois: Tensor, bins: tuple[int, int], sampling: Sampling, products: Products
+    features: Tensor, rois: Tensor, bins: Sequence[int], sampling: Sampling, product: Product
 ) -> Tensor:
-    """Means over h x w = `bins` of each RoI; the dimensions come out as the letters say.
+    """Means over h x w = `bins` of each RoI, in the shape that the product gives.
 
     features: [N, channels..., H, W], rois: [R, 5] -> [R, ...] float64. None of the sizes is 0.
     A bad row gives zeros.
@@ -60,12 +58,12 @@ def bilinear_means(
     if not at_hand(features):  # all pictures become one, and a RoI has weights in its own
         own = picture[:, None] == torch.arange(pictures, device=rois.device)
         rows = (rows[:, :, None] * own[:, None, :, None]).flatten(2)
-        maps = _Maps(features.movedim(0, -3).flatten(-3, -2), products, look=False)
+        maps = _Maps(features.movedim(0, -3).flatten(-3, -2), product, look=False)
         return maps.means(rows, columns)
     step = max(1, CHUNK_ELEMENTS // (features[0, ..., 0, :].numel() * bins[0]))
     found, order = [], []
     for n in range(pictures):
-        maps = _Maps(features[n], products, look=True)
+        maps = _Maps(features[n], product, look=True)
         for chosen in (picture == n).nonzero()[:, 0].split(step):
             found.append(maps.means(rows[chosen], columns[chosen]))
             order.append(chosen)
@@ -75,8 +73,8 @@ def bilinear_means(
 class _Maps:
     """Maps [channels..., H, W] of one picture."""
 
-    def __init__(self, maps: Tensor, products: Products, look: bool) -> None:
-        self.products = products
+    def __init__(self, maps: Tensor, product: Product, look: bool) -> None:
+        self.product = product
         finite = maps.isfinite()
         self.values = torch.where(finite, maps.double(), 0.0)
         self.strange: tuple[Tensor, ...] = ()
@@ -84,20 +82,15 @@ class _Maps:
             self.strange = (maps.isnan(), maps == torch.inf, maps == -torch.inf)
 
     def means(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """rows: [R, h, H], columns: [R, w, W] -> the products with the maps."""
-        mean = self._product(self.values, rows, columns)
+        """rows: [R, h, H], columns: [R, w, W] -> the product with the maps."""
+        mean = self.product(self.values, rows, columns)
         if self.strange:
             weighed = (rows > 0).double(), (columns > 0).double()
-            nan, plus, minus = (self._product(one.double(), *weighed) > 0 for one in self.strange)
+            nan, plus, minus = (self.product(one.double(), *weighed) > 0 for one in self.strange)
             mean = torch.where(plus, torch.inf, mean)
             mean = torch.where(minus, -torch.inf, mean)
             mean = torch.where(nan | (plus & minus), torch.nan, mean)
         return mean
-
-    def _product(self, maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        return torch.einsum(
-            self.products.columns, torch.einsum(self.products.rows, rows, maps), columns
-        )
 
 
 def axis_weights(low: Tensor, high: Tensor, bins: int, cells: int, sampling: Sampling) -> Tensor:

@@ -59,7 +59,7 @@ def each_roi(rois, output_size, scale, ratio, aligned, map_size):  # type: ignor
     for r, (index, x1, y1, x2, y2) in enumerate(rois.numpy()):
         sides = ((y1, y2, output_size[0], map_size[0]), (x1, x2, output_size[1], map_size[1]))
         rows, columns = (
-            two_cells(sample_positions(low, high, number(scale), bins, ratio, aligned), cells)
+            two_cells(samples_of(low, high, number(scale), bins, ratio, aligned, cells), cells)
             for low, high, bins, cells in sides
         )
         yield (
@@ -73,26 +73,32 @@ def each_roi(rois, output_size, scale, ratio, aligned, map_size):  # type: ignor
         )
 
 
-def sample_positions(low, high, scale, bins, ratio, aligned):  # type: ignore[no-untyped-def]
-    """Where along one side the samples lie: [bins, samples of a bin], in cells."""
+def samples_of(low, high, scale, bins, ratio, aligned, cells):  # type: ignore[no-untyped-def]
+    """Where along one side the samples lie, [bins, samples] in cells, and how many a bin has. Of
+    very many, the thousands around the map: the others are outside, NaN here, and add nothing."""
     number = type(scale)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a side may be longer than a number
         shift = number(0.5 if aligned else 0)
         start, end = low * scale - shift, high * scale - shift
         length = end - start if aligned else max(end - start, number(1))
         size = length / number(bins)
         count = ratio or (math.ceil(size) if 0 < size <= MOST_SAMPLES[number] else 0)
-        p = np.arange(bins).astype(number)[:, None]
-        sample = np.arange(count).astype(number)[None]
-        return p * size + start + (sample + number(0.5)) * size / number(max(count, 1))
+        bin_start = np.arange(bins).astype(number)[:, None] * size + start
+        sample = np.arange(min(count, 4 * cells + 5000))[None]
+        if count > sample.size:
+            near = (-1 - bin_start.astype(float)) * count / size - 1000
+            sample = sample + near.clip(0, count).astype(np.int64)
+        positions = bin_start + (sample.astype(number) + number(0.5)) * size / number(max(count, 1))
+        return np.where(sample < count, positions, np.nan), count
 
 
-def two_cells(positions, limit):  # type: ignore[no-untyped-def]
-    """The cells below and above each position, and their shares of the mean of the samples."""
+def two_cells(samples, limit):  # type: ignore[no-untyped-def]
+    """The cells below and above each sample, and their shares of the mean."""
+    positions, count = samples
     on_map = (positions >= -1) & (positions <= limit)
     inside = np.where(on_map, positions, 0).clip(0, limit - 1)
     below = np.floor(inside).astype(int)
     above = np.minimum(below + 1, limit - 1)
     nearness = (inside - below.astype(inside.dtype)).astype(float)
-    share = on_map / max(1, positions.shape[1])
+    share = on_map / max(1, count)
     return (below, (1 - nearness) * share), (above, nearness * share)

@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from rfcn.ops.plain import bilinear
+from rfcn.ops.plain import roi_align as plain
 from rfcn.ops.plain.bilinear import Sampling
 from rfcn.ops.reference import roi_align as reference
 
 
 def by_definition(low, high, bins, cells, sampling):
     """The weights of one RoI, sample by sample."""
-    numbers = low.numpy()[()], high.numpy()[()], low.numpy().dtype.type(sampling.scale)
-    positions = reference.sample_positions(*numbers, bins, sampling.ratio, sampling.aligned)
+    side = low.numpy()[()], high.numpy()[()], low.numpy().dtype.type(sampling.scale)
+    samples = reference.samples_of(*side, bins, sampling.ratio, sampling.aligned, cells)
     weights = torch.zeros(bins, cells, dtype=torch.float64)
-    for cell, share in reference.two_cells(positions, cells):
+    for cell, share in reference.two_cells(samples, cells):
         for p in range(bins):
             weights[p].index_add_(0, torch.tensor(cell[p]), torch.tensor(share[p]))
     return weights
@@ -46,7 +47,7 @@ def test_bad_rows_give_zeros_where_it_cannot_look(monkeypatch, row, column, valu
     rois[row, column] = value
     sampling, products = (
         Sampling(1.0, 2, True),
-        bilinear.Products("riy,cyx->ricx", "ricx,rjx->rcij"),
+        plain.product,
     )
     found = bilinear.bilinear_means(torch.ones(2, 3, 5, 6), rois, (2, 2), sampling, products)
     assert not found[0].any()

@@ -5,7 +5,6 @@ import torch
 
 from rfcn.ops.plain import bilinear
 from rfcn.ops.plain import psroi_align as plain
-from rfcn.ops.plain.bilinear import Sampling
 from rfcn.ops.reference import psroi_align as reference
 
 
@@ -15,5 +14,5 @@ def test_all_pictures_at_once(monkeypatch, make_rois, ratio):
     expected = reference.psroi_align(features, rois, 2, 1 / 16, ratio)
     monkeypatch.setattr(bilinear, "at_hand", lambda tensor: False)
     maps = features.unflatten(1, (3, 2, 2))
-    found = plain.psroi_align(maps, rois, Sampling(1 / 16, ratio, True))
+    found = plain.psroi_align(maps, rois, 1 / 16, ratio)
     assert (found - expected).abs().max() <= 1e-12

@@ -10,7 +10,8 @@ from rfcn.ops.reference import roi_align as reference
 @pytest.mark.parametrize("number", [np.float32, np.float64])
 def test_positions(number):
     def positions(*arguments):
-        return reference.sample_positions(*(number(one) for one in arguments[:3]), *arguments[3:])
+        sides = (number(one) for one in arguments[:3])
+        return reference.samples_of(*sides, *arguments[3:], cells=9)[0]
 
     # 0.5 .. 4.5 in two bins of two samples
     assert positions(1, 5, 1, 2, 2, True).tolist() == [[1, 2], [3, 4]]
@@ -25,13 +26,23 @@ def test_positions(number):
     assert positions(-3e38, 3e38, 1, 2, 0, True).shape == (2, 0)
 
 
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_of_very_many_samples_those_around_the_map(number):
+    side = number(-1e6), number(1e6), number(1)
+    positions, count = reference.samples_of(*side, 2, 0, True, cells=9)
+    assert count == 1_000_000
+    on_map = (positions >= -1) & (positions <= 9)
+    assert on_map.sum(axis=1).tolist() == [1, 10]  # -0.5 is still a bin of the left; 0 .. 8.5
+    assert positions.shape[1] < 6000
+
+
 def test_cells_beside_a_position():
-    (below, near), (above, far) = reference.two_cells(np.array([[-1.5, -1, -0.5, 0.25]]), 3)
+    (below, near), (above, far) = reference.two_cells((np.array([[-1.5, -1, -0.5, 0.25]]), 4), 3)
     assert below.tolist() == [[0, 0, 0, 0]]
     assert above.tolist() == [[1, 1, 1, 1]]
     assert near.tolist() == [[0, 0.25, 0.25, 0.1875]]
     assert far.tolist() == [[0, 0, 0, 0.0625]]
-    (below, near), (above, far) = reference.two_cells(np.array([[1.75, 2, 3, 3.5]]), 3)
+    (below, near), (above, far) = reference.two_cells((np.array([[1.75, 2, 3, 3.5]]), 4), 3)
     assert below.tolist() == [[1, 2, 2, 0]]
     assert above.tolist() == [[2, 2, 2, 1]]
     assert near.tolist() == [[0.0625, 0.25, 0.25, 0]]
