@@ -27,7 +27,7 @@ RFCN_HD Samples<S> samples_of(const S* roi, Axis axis, const Sampling<S>& sampli
 }
 
 // Bins h x w of a RoI over score maps whose k counts the groups of a side: 1, or h = w = k.
-struct Bins {
+struct AlignBins {
   int64_t height, width, groups;
 
   RFCN_HD int64_t rows() const { return height / groups; }     // of one group

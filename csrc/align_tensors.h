@@ -19,40 +19,18 @@ struct SamplingNumbers {
   }
 };
 
-// Features [pictures, channels, height, width] as maps that all bins share (k = 1).
-template <class List>
-ScoreMaps shared_maps(const List& size, const List& stride) {
-  require(size.size() == 4 && stride.size() == 4,
-          "features must have the shape [pictures, channels, height, width]");
-  require(size[2] <= INT32_MAX && size[3] <= INT32_MAX, "a side of the features is too long");
-  return {size[0], size[1], 1, size[2], size[3],
-          {stride[0], stride[1], 0, 0, stride[2], stride[3]}};
-}
-
 // Bins each with its own maps.
-inline Bins own_bins(const ScoreMaps& maps) { return {maps.k, maps.k, maps.k}; }
+inline AlignBins own_bins(const ScoreMaps& maps) { return {maps.k, maps.k, maps.k}; }
 
 // Bins that share one map of each channel.
-inline Bins shared_bins(const std::vector<int64_t>& output_size) {
+inline AlignBins shared_bins(const std::vector<int64_t>& output_size) {
   require(output_size.size() == 2 && output_size[0] > 0 && output_size[1] > 0,
           "output_size must be two numbers above 0");
   return {output_size[0], output_size[1], 1};
 }
 
-// [rois, channels, height, width] in the memory order of the features.
-inline Tensor empty_bins(const Tensor& features, int64_t rois, const ScoreMaps& maps,
-                         const Bins& bins) {
-  const int64_t channels = maps.classes, area = bins.height * bins.width;
-  const std::vector<int64_t> size{rois, channels, bins.height, bins.width};
-  if (maps.stride.klass == 1) {
-    return empty_like_maps(features, size,
-                           {area * channels, 1, bins.width * channels, channels});
-  }
-  return empty_like_maps(features, size, {area * channels, area, bins.width, 1});
-}
-
 inline PooledStrides bin_strides(const Tensor& pooled, int64_t rois, const ScoreMaps& maps,
-                                 const Bins& bins) {
+                                 const AlignBins& bins) {
   require(pooled.dim() == 4 && pooled.size(0) == rois && pooled.size(1) == maps.classes &&
               pooled.size(2) == bins.height && pooled.size(3) == bins.width,
           "the gradient must have the shape [rois, channels, height, width] of the result");
@@ -64,7 +42,7 @@ inline PooledStrides bin_strides(const Tensor& pooled, int64_t rois, const Score
 //   forward(call, features, pooled), backward(call, gradient, result)
 struct AlignCall {
   ScoreMaps maps;
-  Bins bins;
+  AlignBins bins;
   Tensor rois;
   SamplingNumbers numbers;
 };
@@ -80,9 +58,10 @@ struct AlignOps {
   static Tensor roi_align(Tensor features, Tensor rois, std::vector<int64_t> output_size,
                           double scale, int64_t ratio, bool aligned) {
     const ScoreMaps maps = shared_maps(features.sizes(), features.strides());
-    const Bins bins = shared_bins(output_size);
+    const AlignBins bins = shared_bins(output_size);
     return forward({maps, bins, rois, {scale, ratio, aligned}}, features,
-                   [&] { return empty_bins(features, rois.size(0), maps, bins); });
+                   [&] { return empty_shared_bins(features, rois.size(0), maps, bins.height,
+                                              bins.width); });
   }
 
   static Tensor psroi_align_backward(Tensor gradient, Tensor rois, double scale, int64_t ratio,

@@ -6,14 +6,10 @@
 
 namespace rfcn {
 
-// size and stride of four entries, [pictures, channels, height, width], as maps of one bin.
+// Features as maps of one bin, whose cells an int32 counts.
 template <class List>
 ScoreMaps feature_maps(const List& size, const List& stride) {
-  require(size.size() == 4 && stride.size() == 4,
-          "features must have the shape [pictures, channels, height, width]");
-  const std::vector<int64_t> wide{size[0], size[1], 1, 1, size[2], size[3]};
-  const ScoreMaps maps =
-      score_maps(wide, std::vector<int64_t>{stride[0], stride[1], 0, 0, stride[2], stride[3]});
+  const ScoreMaps maps = shared_maps(size, stride);
   require(maps.height == 0 || maps.width <= INT32_MAX / maps.height,
           "a map has more cells than an int32 counts");
   return maps;
@@ -24,15 +20,9 @@ inline Bins pooled_bins(int64_t height, int64_t width) {
   return {height, width};
 }
 
-// [rois, channels, h, w] in the memory order of the features: with the channels of a bin side by side
-// or as planes, so that a layer that follows finds the order it knows.
 inline Tensor empty_bins(const Tensor& features, int64_t rois, const ScoreMaps& maps, Bins bins,
                          std::optional<int32_t> dtype = std::nullopt) {
-  const int64_t channels = maps.classes, columns = bins.columns, all = bins.count();
-  const std::vector<int64_t> planes{channels * all, all, columns, 1};
-  const std::vector<int64_t> last{channels * all, 1, columns * channels, channels};
-  return empty_like_maps(features, {rois, channels, bins.rows, columns},
-                         maps.stride.klass == 1 ? last : planes, dtype);
+  return empty_shared_bins(features, rois, maps, bins.rows, bins.columns, dtype);
 }
 
 // The winning cells beside them, int32; without elements if nobody asks.

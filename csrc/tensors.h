@@ -24,6 +24,15 @@ ScoreMaps score_maps(const List& size, const List& stride) {
           {stride[0], stride[1], stride[2], stride[3], stride[4], stride[5]}};
 }
 
+// Features [pictures, channels, height, width] as maps that all bins share (k = 1).
+template <class List>
+ScoreMaps shared_maps(const List& size, const List& stride) {
+  require(size.size() == 4 && stride.size() == 4,
+          "features must have the shape [pictures, channels, height, width]");
+  const std::vector<int64_t> wide{size[0], size[1], 1, 1, size[2], size[3]};
+  return score_maps(wide, std::vector<int64_t>{stride[0], stride[1], 0, 0, stride[2], stride[3]});
+}
+
 // Where `like` is, and of its dtype unless another is given.
 inline Tensor empty_like_maps(const Tensor& like, const std::vector<int64_t>& size,
                               const std::vector<int64_t>& stride,
@@ -74,6 +83,19 @@ inline Tensor empty_pooled(const Tensor& like, int64_t rois, const ScoreMaps& ma
 // [rois, classes].
 inline Tensor empty_votes(const Tensor& like, int64_t rois, const ScoreMaps& maps) {
   return empty_like_maps(like, {rois, maps.classes}, {maps.classes, 1});
+}
+
+// [rois, channels, rows, columns] of bins that share the maps, in the memory order of the features:
+// with the channels of a bin side by side or as planes, so that a layer that follows finds the order
+// it knows.
+inline Tensor empty_shared_bins(const Tensor& features, int64_t rois, const ScoreMaps& maps,
+                                int64_t rows, int64_t columns,
+                                std::optional<int32_t> dtype = std::nullopt) {
+  const int64_t channels = maps.classes, all = rows * columns;
+  const std::vector<int64_t> planes{channels * all, all, columns, 1};
+  const std::vector<int64_t> last{channels * all, 1, columns * channels, channels};
+  return empty_like_maps(features, {rois, channels, rows, columns},
+                         maps.stride.klass == 1 ? last : planes, dtype);
 }
 
 }  // namespace rfcn

@@ -23,7 +23,7 @@ struct AlignForward {
   template <class From>
   void pool(const Plane<const From>& from, int64_t r, const TilePlan::Part& part, int64_t lanes,
             A* sums) const {
-    const Bins& bins = plan.bins;
+    const AlignBins& bins = plan.bins;
     weigh(from, plan.rows.of(r, part.i), plan.columns.of(r, part.j), lanes,
           Plane<A>{sums, 0, bins.columns() * lanes, lanes});
     T* out = pooled + r * stride.roi + part.klass * stride.klass +

@@ -11,13 +11,13 @@ namespace rfcn {
 template <class A>
 struct AlignPlan {
   ScoreMaps maps;
-  Bins bins;
+  AlignBins bins;
   Taps<A> rows, columns;
   std::vector<std::vector<int64_t>> rois;  // of each picture
   std::vector<int64_t> picture;            // of each RoI
 
   template <class S>
-  AlignPlan(const ScoreMaps& maps, const Bins& bins, const S* roi, int64_t count,
+  AlignPlan(const ScoreMaps& maps, const AlignBins& bins, const S* roi, int64_t count,
             const Sampling<S>& sampling)
       : maps(maps), bins(bins),
         rows((check_rois(roi, count, maps.pictures), roi), count, Axis::y, sampling, bins.height,
@@ -59,7 +59,7 @@ void copy_bins(const From* src, const PooledStrides& from, To* dst, const Pooled
 }
 
 // The bins of one group in a tile of so many lanes.
-inline PooledStrides in_tile(const Bins& bins, int64_t lanes) {
+inline PooledStrides in_tile(const AlignBins& bins, int64_t lanes) {
   return {0, 1, bins.columns() * lanes, lanes};
 }
 

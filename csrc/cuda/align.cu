@@ -87,7 +87,7 @@ struct Forward {
   using A = accumulate_t<T>;
   const T* features;
   ScoreMaps maps;
-  Bins bins;
+  AlignBins bins;
   const S* rois;
   BinTable<A> rows, columns;
   bool channels_last;
@@ -123,7 +123,7 @@ struct Backward {
   int64_t count;
   CellTable<A> rows, columns;
   ScoreMaps maps;
-  Bins bins;
+  AlignBins bins;
   T* result;
 
   __device__ void operator()(int64_t n) const {
@@ -159,7 +159,7 @@ struct Cuda {
 
   static void forward(const AlignCall& call, const Tensor& features, Tensor& pooled) {
     const ScoreMaps& maps = call.maps;
-    const Bins& bins = call.bins;
+    const AlignBins& bins = call.bins;
     const bool channels_last = bin_strides(pooled, call.rois.size(0), maps, bins).klass == 1;
     RFCN_DISPATCH_BOXES(call.rois.scalar_type(), "align", [&] {
       using roi_t = scalar_t;
@@ -178,7 +178,7 @@ struct Cuda {
 
   static void backward(const AlignCall& call, const Tensor& gradient, Tensor& result) {
     const ScoreMaps& maps = call.maps;
-    const Bins& bins = call.bins;
+    const AlignBins& bins = call.bins;
     const PooledStrides stride = bin_strides(gradient, call.rois.size(0), maps, bins);
     RFCN_DISPATCH_BOXES(call.rois.scalar_type(), "align_backward", [&] {
       using roi_t = scalar_t;

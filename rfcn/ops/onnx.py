@@ -21,8 +21,8 @@ import rfcn.ops.plain.nms as plain_nms
 import rfcn.ops.plain.psroi_align as plain_psroi_align
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
 import rfcn.ops.plain.psroi_vote as plain_psroi_vote
-import rfcn.ops.plain.roi_average_pool as plain_roi_average_pool
 import rfcn.ops.plain.roi_align as plain_roi_align
+import rfcn.ops.plain.roi_average_pool as plain_roi_average_pool
 from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {

@@ -16,7 +16,7 @@ using namespace rfcn;
 
 struct Call {  // pictures, channels of a group, groups of a side, height, width, bins h and w
   ScoreMaps maps;
-  Bins bins;
+  AlignBins bins;
   Sampling<float> sampling;
 
   Call(const int64_t* s, float scale, int64_t ratio, bool aligned)
@@ -58,7 +58,7 @@ struct Cells1 {
 extern "C" void forward(const double* features, const int64_t* sizes, const float* rois,
                         int64_t count, float scale, int64_t ratio, bool aligned, double* pooled) {
   const Call call(sizes, scale, ratio, aligned);
-  const Bins& bins = call.bins;
+  const AlignBins& bins = call.bins;
   const ScoreMaps& maps = call.maps;
   const Bins1 y(call, rois, count, Axis::y, bins.height, maps.height);
   const Bins1 x(call, rois, count, Axis::x, bins.width, maps.width);
@@ -79,7 +79,7 @@ extern "C" void forward(const double* features, const int64_t* sizes, const floa
 extern "C" void backward(const double* gradient, const int64_t* sizes, const float* rois,
                          int64_t count, float scale, int64_t ratio, bool aligned, double* result) {
   const Call call(sizes, scale, ratio, aligned);
-  const Bins& bins = call.bins;
+  const AlignBins& bins = call.bins;
   const ScoreMaps& maps = call.maps;
   const Cells1 y(call, rois, count, Axis::y, bins.height, maps.height);
   const Cells1 x(call, rois, count, Axis::x, bins.width, maps.width);

@@ -1,11 +1,15 @@
 """What an operator registers: shapes and gradients, where it is compiled, and nothing elsewhere."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from rfcn.ops import library, linear
 
-OPS = [name.removesuffix("_backward") for name in library.SCHEMAS if name.endswith("_backward")]
+SOURCES = [file.read_text() for file in Path(linear.__file__).parent.glob("*.py")]
+OPS = [op for text in SOURCES for op in re.findall(r'^linear\.register\("(\w+)"', text, re.M)]
 
 
 def test_nothing_is_registered_where_nothing_is_compiled(monkeypatch):

@@ -13,8 +13,8 @@ from rfcn.ops.onnx import to_onnx
 from rfcn.ops.psroi_align import PSRoIAlign
 from rfcn.ops.psroi_pool import PSRoIPool
 from rfcn.ops.psroi_vote import PSRoIVote
-from rfcn.ops.roi_average_pool import RoIAveragePool
 from rfcn.ops.roi_align import RoIAlign
+from rfcn.ops.roi_average_pool import RoIAveragePool
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'rfcn[export]'")
 
