@@ -238,5 +238,19 @@ class LightHead(Section):
     """See `naive_frcnn`."""
 
 
-AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead
+class DeformableRFCN(Section):
+    """R-FCN whose bins are shifted to where the network looks (arXiv 1703.06211, section 3)."""
+
+    type: Literal["deformable_rfcn"]
+    features: Features = "conv5_deformable"
+    """What the maps are made from; see `rfcn`."""
+    k: Count = 7
+    """Side of the grid."""
+    reduction: Count = 1024
+    """Width of the 1x1 convolution on the features."""
+    box_sets: BoxSets = "background_foreground"
+    """See `rfcn`."""
+
+
+AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead | DeformableRFCN
 RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]

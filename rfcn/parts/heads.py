@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from rfcn.config import parts
+from rfcn.models.heads.deformable_rfcn import DeformableRFCNHead
 from rfcn.models.heads.light import LightHead
 from rfcn.models.heads.pooled import PooledHead
 from rfcn.models.heads.poolers import (
@@ -133,10 +134,23 @@ def _light_head(config: parts.LightHead, around: Surroundings) -> LightHead:
     )
 
 
+def _deformable_rfcn(config: parts.DeformableRFCN, around: Surroundings) -> DeformableRFCNHead:
+    return DeformableRFCNHead(
+        around.channels,
+        classes=around.classes,
+        k=config.k,
+        stride=around.stride,
+        reduction=config.reduction,
+        box_sets=around.box_sets(config.box_sets),
+        hidden_init=around.hidden_init,
+    )
+
+
 HEADS: dict[type, Callable[[Any, Surroundings], nn.Module]] = {
     parts.RFCN: _rfcn,
     parts.NaiveFRCNN: _naive_frcnn,
     parts.C4FRCNN: _c4_frcnn,
     parts.FCFRCNN: _fc_frcnn,
     parts.LightHead: _light_head,
+    parts.DeformableRFCN: _deformable_rfcn,
 }
