@@ -109,7 +109,8 @@ def test_votes_are_drawn_only_where_something_was_found(trained_run, tmp_path: P
             return 1
 
         def __getitem__(self, index: int) -> Any:
-            return type("Sample", (), {"image": np.zeros((90, 90, 3), np.uint8), "id": "a/b"})
+            black = np.zeros((90, 90, 3), np.uint8)
+            return type("Sample", (), {"image": black, "id": "a/b", "proposals": None})
 
     draw_votes(detector, Empty(), tmp_path / "votes", count=3)  # type: ignore[arg-type]
     assert not (tmp_path / "votes").exists(), "an undertrained detector is sure of nothing here"

@@ -90,7 +90,7 @@ def main() -> None:
     )
     for text, colour in legend:
         x = draw_box(axes, x, y, text, colour) + 0.3
-    axes.set_xlim(-2.7, 11.2)
+    axes.set_xlim(-2.7, 12.1)
     axes.set_ylim(y - 0.5, 0.6)
     axes.set_axis_off()
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
