@@ -50,7 +50,7 @@ build: $(INSTALLED)
 	$(call step,compile operators,$(call install,--no-build-isolation --no-deps --force-reinstall -e .))
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(call step,ruff check,$(BIN)/ruff check .)

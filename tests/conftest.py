@@ -11,7 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
+
+# One thread a process, as the tests run side by side: threads that wait for each other on busy
+# cores can be ten times slower than one. Whoever tests threads sets their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # reads it
 
 from rfcn.config import schema
 

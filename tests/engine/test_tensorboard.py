@@ -1,4 +1,5 @@
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_a_resumed_run_hides_what_came_after_its_checkpoint(tmp_path):
         for step in steps:
             board.scalars({"train/loss": float(start)}, step)
         board.close()
+        time.sleep(1)  # files are read in the order of their names, which tell the second
     events = [(event.step, event.value) for event in read(tmp_path).Scalars("train/loss")]
     assert events == [(2, 0.0), (4, 0.0), (6, 4.0)]
 
