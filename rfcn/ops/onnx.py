@@ -2,10 +2,10 @@
 
 A detector is exported with `torch.ops.rfcn.*` in its graph. On the way to ONNX each of them is
 replaced by its plain PyTorch form, whose parts ONNX has (an integral image is CumSum, its corners
-are Gather), or, where ONNX has the operator itself, by that one: NonMaxSuppression for nms.
+are Gather), or, where ONNX has the operator itself, by that one (`onnx_operators`).
 
 What differs from the compiled forms: a RoI that names no picture or is not finite gives zeros,
-since a graph cannot raise; and nms compares float32 boxes, whatever dtype they had.
+since a graph cannot raise; RoIs and boxes are compared as float32; roi_pool passes over NaN.
 """
 
 from collections.abc import Callable
@@ -16,22 +16,19 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 import rfcn.ops.library as library
+import rfcn.ops.onnx_operators as onnx_operators
 import rfcn.ops.plain.deform_psroi_pool as plain_deform_psroi_pool
 import rfcn.ops.plain.nms as plain_nms
-import rfcn.ops.plain.psroi_align as plain_psroi_align
 import rfcn.ops.plain.psroi_pool as plain_psroi_pool
 import rfcn.ops.plain.psroi_vote as plain_psroi_vote
-import rfcn.ops.plain.roi_align as plain_roi_align
 import rfcn.ops.plain.roi_average_pool as plain_roi_average_pool
 from rfcn.errors import MachineError
 
 PLAIN_FORMS: dict[str, Callable[..., Any]] = {
-    "psroi_align": plain_psroi_align.psroi_align,
     "psroi_pool": plain_psroi_pool.psroi_pool,
     "deform_psroi_pool": plain_deform_psroi_pool.deform_psroi_pool,
     "psroi_vote": plain_psroi_vote.psroi_vote,
     "roi_average_pool": plain_roi_average_pool.roi_average_pool,
-    "roi_align": plain_roi_align.roi_align,
 }
 """For each operator that ONNX lacks, what computes the same from parts that it has."""
 
@@ -41,8 +38,11 @@ def _sort(x: Tensor, stable: bool | None = None, dim: int = -1, descending: bool
     return torch.ops.aten.sort.default(x, dim, descending)
 
 
+EINSUM = torch.ops.aten.einsum.default
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.sort.stable: _sort,
+    # As matrix products: an Einsum over no RoIs would end the process of ONNX Runtime 1.31.
+    EINSUM: torch.export.default_decompositions()[EINSUM],
     **{
         getattr(torch.ops.rfcn, op).default: form
         for op, form in PLAIN_FORMS.items()
@@ -87,55 +87,12 @@ def to_onnx(program: ExportedProgram, **options: Any) -> Any:
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How to write operators whose results ONNX has an operator of its own for."""
-    operators = [plain_nms.OPERATOR]
-    if library.declared("nms"):
-        operators.append(torch.ops.rfcn.nms.default)
-    masked_select = torch.ops.aten.masked_select.default
-    return {**dict.fromkeys(operators, _nms), masked_select: _masked_select}
-
-
-def _masked_select(x, mask):  # type: ignore[no-untyped-def]
-    """x and mask of any shapes that broadcast -> [how many are true]."""
-    from onnxscript import opset18 as op
-
-    x, mask = op.Expand(x, op.Shape(mask)), op.Expand(mask, op.Shape(x))
-    return op.Compress(x, op.Reshape(mask, op.Constant(value_ints=[-1])))
-
-
-def _nms(boxes, groups, threshold: float, limit: int):  # type: ignore[no-untyped-def]
-    """boxes: [B, 4], best first; groups: [B] or None -> [B] bool, which are kept.
-
-    A group is a class of NonMaxSuppression, whose boxes of other groups score 0, below the score
-    that counts; the others score by rank. So no coordinate is shifted to keep groups apart.
-    """
-    from onnxscript import opset18 as op
-
-    boxes = _no_strange_boxes(op, op.Cast(boxes, to=1))
-    count = op.Shape(boxes, start=0, end=1)
-    one = op.Constant(value_ints=[1])
-    zeros = op.Expand(op.Constant(value_ints=[0]), count)
-    rank = op.CumSum(op.Expand(one, count), 0, reverse=1)  # the best box scores B, the last 1
-    if groups is None:
-        scores = op.Unsqueeze(rank, [0])
-    else:
-        names, _, _, _ = op.Unique(groups)
-        mine = op.Equal(op.Unsqueeze(names, [1]), op.Unsqueeze(groups, [0]))
-        scores = op.Where(mine, op.Unsqueeze(rank, [0]), 0)
-    scores = op.Unsqueeze(op.Cast(scores, to=1), [0])
-    most = count if limit < 0 else op.Constant(value_ints=[limit])
-    found = op.NonMaxSuppression(op.Unsqueeze(boxes, [0]), scores, most, threshold, 0.5)
-    index = op.Gather(found, op.Constant(value_int=2), axis=1)
-    keep = op.ScatterElements(zeros, index, op.Expand(one, op.Shape(index)), axis=0)
-    if limit >= 0:  # of all groups together, the first
-        keep = op.Where(op.LessOrEqual(op.CumSum(keep, 0), limit), keep, zeros)
-    return op.Cast(keep, to=9)
-
-
-def _no_strange_boxes(op, boxes):  # type: ignore[no-untyped-def]
-    """Reversed or infinite boxes overlap nothing here; ONNX would turn them round. So: empty."""
-    low, high = op.Slice(boxes, [0], [2], [1]), op.Slice(boxes, [2], [4], [1])
-    side = op.Sub(high, low)  # NaN or inf where a corner is
-    sound = op.And(op.Greater(side, 0.0), op.Less(side, float("inf")))
-    sound = op.ReduceMin(op.Cast(sound, to=6), [1])
-    return op.Where(op.Cast(sound, to=9), boxes, 0.0)
+    """How to write what has an operator of its own in ONNX."""
+    table: dict[Callable[..., Any], Callable[..., Any]] = {
+        torch.ops.aten.masked_select.default: onnx_operators.masked_select,
+        plain_nms.OPERATOR: onnx_operators.nms,
+    }
+    for op in ("nms", "roi_pool", "roi_align", "psroi_align"):
+        if library.declared(op):
+            table[getattr(torch.ops.rfcn, op).default] = getattr(onnx_operators, op)
+    return table
