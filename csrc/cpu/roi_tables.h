@@ -26,15 +26,18 @@ std::vector<Range> tabulate(const S* rois, int64_t count, const ScoreMaps& maps,
   return tables;
 }
 
-// The same for max pooling: bins.ranges() ranges a RoI (tabulate_max_pool).
+// The same for max pooling: bins.ranges() ranges a RoI (cells_of_entry).
 template <class S>
 std::vector<Range> tabulate_bins(const S* rois, int64_t count, const ScoreMaps& maps, Bins bins,
                                  double scale) {
   check_rois(rois, count, maps.pictures);
   std::vector<Range> tables(count * bins.ranges());
   for (int64_t r = 0; r < count; ++r) {
-    tabulate_max_pool(rois + r * kRoiColumns, true, static_cast<S>(scale), bins, maps.height,
-                      maps.width, tables.data() + r * bins.ranges());
+    for (int64_t e = 0; e < bins.ranges(); ++e) {
+      tables[r * bins.ranges() + e] =
+          cells_of_entry(rois + r * kRoiColumns, static_cast<S>(scale), bins, e, maps.height,
+                         maps.width);
+    }
   }
   return tables;
 }
