@@ -85,7 +85,9 @@ def roi_align(
 ) -> Any:
     """features: [N, D, H, W], rois: [R, 5] -> [R, D, *output_size] by RoiAlign."""
     op = _opset()
-    rois = _usable_rois(op, rois, features, spatial_scale)
+    rois = _usable_rois(
+        op, rois, features, spatial_scale, ordered=_adaptive(sampling_ratio, aligned)
+    )
     picture = op.Cast(op.Squeeze(op.Slice(rois, [0], [1], [1]), [1]), to=INT64)
     return op.RoiAlign(
         features,
@@ -106,12 +108,12 @@ def psroi_align(features: Any, rois: Any, spatial_scale: float, sampling_ratio: 
     """
     op = _opset()
     k = features.shape[2]
-    rois = _usable_rois(op, rois, features, spatial_scale)
+    rois = _usable_rois(op, rois, features, spatial_scale, ordered=_adaptive(sampling_ratio))
     picture, low, high = (
         op.Slice(rois, [a], [b], [1]) for a, b in ((0, 1), (1, 3), (3, 5))
     )  # [R, 1], [R, 2], [R, 2]
-    bins = [(i, j) for i in range(k) for j in range(k)]
-    place = op.Constant(value_floats=[float(x) for i, j in bins for x in (j, i)])
+    corners = [float(x) for i in range(k) for j in range(k) for x in (j, i)]
+    place = op.Constant(value_floats=corners)
     place = op.Reshape(place, op.Constant(value_ints=[1, k * k, 2]))
     side = op.Unsqueeze(op.Div(op.Sub(high, low), float(k)), [1])
     begin = op.Add(op.Unsqueeze(low, [1]), op.Mul(place, side))  # [R, k*k, 2]
@@ -123,7 +125,9 @@ def psroi_align(features: Any, rois: Any, spatial_scale: float, sampling_ratio: 
     size = op.Shape(features)
     maps = op.Transpose(features, perm=[0, 2, 3, 1, 4, 5])
     classes = op.Slice(size, [1], [2])
-    maps = op.Reshape(maps, op.Concat([-1], classes, op.Slice(size, [4], [6]), axis=0))
+    maps = op.Reshape(
+        maps, op.Concat(op.Constant(value_ints=[-1]), classes, op.Slice(size, [4], [6]), axis=0)
+    )
     pooled = op.RoiAlign(
         maps,
         rows,
@@ -134,17 +138,32 @@ def psroi_align(features: Any, rois: Any, spatial_scale: float, sampling_ratio: 
         sampling_ratio=sampling_ratio,
         spatial_scale=spatial_scale,
     )
-    shape = op.Concat(op.Shape(rois, start=0, end=1), [k, k], classes, axis=0)
+    bins = op.Constant(value_ints=[k, k])
+    shape = op.Concat(op.Shape(rois, start=0, end=1), bins, classes, axis=0)
     return op.Transpose(op.Reshape(pooled, shape), perm=[0, 3, 1, 2])
 
 
-def _usable_rois(op: Any, rois: Any, features: Any, spatial_scale: float) -> Any:
-    """float32 rows, those of no picture or not finite replaced by one outside picture 0."""
+def _adaptive(sampling_ratio: int, aligned: bool = True) -> bool:
+    """Whether a reversed RoI has no samples: zeros here, an error in ONNX Runtime."""
+    return sampling_ratio <= 0 and aligned
+
+
+def _usable_rois(
+    op: Any, rois: Any, features: Any, spatial_scale: float, ordered: bool = False
+) -> Any:
+    """float32 rows, those of no picture or not finite replaced by one outside picture 0.
+
+    ordered: those with a corner on the wrong side of the other, too.
+    """
     rois = op.Cast(rois, to=FLOAT)
     finite = op.ReduceMin(op.Cast(op.Equal(op.Sub(rois, rois), 0.0), to=INT32), [1])
     index = op.Slice(rois, [0], [1], [1])
     count = op.Cast(op.Shape(features, start=0, end=1), to=FLOAT)
     exists = op.And(op.GreaterOrEqual(index, 0.0), op.Less(index, count))
     exists = op.And(exists, op.Equal(op.Floor(index), index))
+    if ordered:
+        sides = op.Sub(op.Slice(rois, [3], [5], [1]), op.Slice(rois, [1], [3], [1]))
+        long = op.ReduceMin(sides, [1])
+        exists = op.And(exists, op.GreaterOrEqual(long, 0.0))
     outside = op.Constant(value_floats=[0.0, *[-100 / spatial_scale] * 4])
     return op.Where(op.And(exists, op.Cast(finite, to=BOOL)), rois, outside)
