@@ -28,13 +28,13 @@ from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
 from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
 from rfcn.models.initialization import Initializer, gaussian, kaiming
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
-from rfcn.models.postprocess import PostProcess
 from rfcn.models.rpn import RPNHead
 from rfcn.models.sampling import AllRoIs, RandomRoIs
 from rfcn.models.test_time import OneLook, TestTimeDetector
 from rfcn.models.transfer import transfer
 from rfcn.parts.backbones import build_backbone
 from rfcn.parts.heads import build_head
+from rfcn.parts.postprocess import build_postprocess
 from rfcn.parts.proposers import build_anchor_loss, build_anchors, build_proposer
 from rfcn.structures import Pyramid
 
@@ -98,16 +98,6 @@ def build_class_rpn(config: schema.ClassRPN, *, classes: int, pretrained: bool) 
         loss=build_anchor_loss(section, ClassAnchorLoss),
         postprocess=build_postprocess(config.postprocess, (1, 1, 1, 1)),
         candidates=section.candidates,
-    )
-
-
-def build_postprocess(config: schema.PostProcess, box_std: Sequence[float]) -> PostProcess:
-    """What turns outputs into detections. box_std: what the box targets were divided by."""
-    return PostProcess(
-        score_threshold=config.score_threshold,
-        nms_threshold=config.nms_threshold,
-        max_detections=config.max_detections,
-        box_std=box_std,
     )
 
 

@@ -1,4 +1,4 @@
-"""The parts of a detector: backbones, what proposes, and heads.
+"""The parts of a detector: backbones, what proposes, heads, and what chooses detections.
 
 Sources: "paper" is arXiv 1605.06409; "Fast", "Faster" and "Mask R-CNN" are arXiv 1504.08083,
 1506.01497 and 1703.06870; "He et al., 2016" is arXiv 1512.03385.
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rfcn.config.section import Count, Fraction, NonNegative, Positive, Section, whole
+from rfcn.config.section import Count, Fraction, NonNegative, Overlap, Positive, Section, whole
 
 # ------------------------------------------------------------------------------------- backbones
 
@@ -254,3 +254,53 @@ class DeformableRFCN(Section):
 
 AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead | DeformableRFCN
 RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]
+
+
+# ------------------------------------------------------------------------------- post-processing
+
+
+class NMS(Section):
+    """Doubles are dropped: detections of a class that overlap a better one by more than
+    `nms_threshold` (paper, section 3)."""
+
+    type: Literal["nms"] = "nms"
+
+
+class SoftNMS(Section):
+    """Doubles stay with a lower score, best first (arXiv 1704.04503, section 3)."""
+
+    type: Literal["soft_nms"]
+    method: Literal["linear", "gaussian"] = "linear"
+    """`linear`: above `nms_threshold` a score falls to s (1 - IoU); `gaussian`: any overlap costs,
+    s exp(-IoU^2 / sigma), and `nms_threshold` is not read."""
+    sigma: Positive = 0.5
+    """How far `gaussian` reaches; `linear` does not read it."""
+
+
+Suppression = Annotated[NMS | SoftNMS, Field(discriminator="type")]
+
+
+class BoxVoting(Section):
+    """Each detection moves to the mean of the boxes of its class that overlap it, weighted by their
+    scores (arXiv 1505.01749, section 5)."""
+
+    threshold: Overlap = 0.5
+    """Least IoU with the detection that gives a vote."""
+    scoring: Literal["keep", "average", "maximum"] = "keep"
+    """The new score: the detection's own, or the average or the maximum of the voters'."""
+
+
+class PostProcess(Section):
+    """From scores and offsets to detections."""
+
+    score_threshold: Fraction = 1e-3
+    """Weaker detections are dropped (Deformable-ConvNets)."""
+    nms_threshold: Fraction = 0.3
+    """Largest IoU of two detections of a class that costs the weaker nothing (paper, section 3);
+    `suppression` says what more of it costs."""
+    suppression: Suppression = NMS()
+    """What becomes of the weaker of two detections that are one too many."""
+    box_voting: BoxVoting | None = None
+    """Move what is left to where the others are; nothing: leave it where it is."""
+    max_detections: Count = 300
+    """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""

@@ -66,6 +66,7 @@ _GUARD = "a guard of ours"
 _RUN = "of the machine, not of the method"
 
 _LIGHT = "Light-Head R-CNN, section 3"
+_SOFT = "Soft-NMS, section 3"
 _LATER = "of a system that these do not train"
 
 SOURCES: dict[str, Source] = {
@@ -125,6 +126,12 @@ SOURCES: dict[str, Source] = {
     "model.box_loss_weight": _all(1),
     "model.postprocess.score_threshold": Source(None, "none", 1e-3),
     "model.postprocess.nms_threshold": _all(0.3),
+    "model.postprocess.suppression.type": _all("nms"),
+    "model.postprocess.suppression.method": _own(_SOFT),
+    "model.postprocess.suppression.sigma": _own(_SOFT),
+    "model.postprocess.box_voting": Source("none", "none", "none", "moves no box unless asked to"),
+    "model.postprocess.box_voting.threshold": _own("Gidaris and Komodakis, section 5"),
+    "model.postprocess.box_voting.scoring": _own("Gidaris and Komodakis, section 5"),
     "model.postprocess.max_detections": Source(None, 400, 300),
     "model.test_time.short_sides": Source(
         OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"

@@ -13,18 +13,22 @@ from rfcn.config.classes import check_class_names
 from rfcn.config.parts import (
     C4FRCNN,
     FCFRCNN,
+    NMS,
     RFCN,
     RPN,
     Anchors,
     Backbone,
+    BoxVoting,
     ClassAnchors,
     DeformableRFCN,
     GivenProposals,
     LightHead,
     NaiveFRCNN,
+    PostProcess,
     Proposer,
     ResNetBackbone,
     RoIHead,
+    SoftNMS,
     TinyBackbone,
     VGG16Backbone,
 )
@@ -42,10 +46,12 @@ from rfcn.config.section import (
 )
 
 __all__ = [
+    "NMS",
     "OHEM",
     "RFCN",
     "RPN",
     "Anchors",
+    "BoxVoting",
     "C4FRCNN",
     "ClassRPN",
     "Config",
@@ -61,6 +67,7 @@ __all__ = [
     "ResNetBackbone",
     "Runtime",
     "Sampled",
+    "SoftNMS",
     "TestTime",
     "TinyBackbone",
     "Train",
@@ -106,17 +113,6 @@ class Sampled(Section):
 
 
 RoILoss = Annotated[OHEM | Sampled, Field(discriminator="type")]
-
-
-class PostProcess(Section):
-    """From scores and offsets to detections."""
-
-    score_threshold: Fraction = 1e-3
-    """Weaker detections are dropped (Deformable-ConvNets)."""
-    nms_threshold: Fraction = 0.3
-    """Detections of a class that overlap a better one by more are dropped (paper, section 3)."""
-    max_detections: Count = 300
-    """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""
 
 
 class TestTime(Section):

@@ -15,6 +15,7 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+    {"model": {"postprocess": {"suppression": {"type": "soft_nms"}, "box_voting": {}}}},
     {
         "model": {"proposer": {"type": "given"}},
         "data": {
@@ -27,12 +28,12 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
         },
     },
 )
-SECTION_OR_NULL = "data.proposals"
+SECTION_OR_NULL = ("data.proposals", "model.postprocess.box_voting")
 LEAVES = {
     key: (parts, value)
     for parts in OTHER_PARTS
     for key, value in leaves(config_from_mapping(parts).model_dump())
-    if key != SECTION_OR_NULL
+    if key not in SECTION_OR_NULL
 }
 
 

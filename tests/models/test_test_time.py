@@ -6,6 +6,8 @@ from torch.testing import assert_close
 
 from rfcn.build import build_detector
 from rfcn.config.loader import config_from_mapping
+from rfcn.models.postprocess import PostProcess
+from rfcn.models.suppression import BoxVoting, SoftNMS
 from rfcn.models.test_time import (
     OneLook,
     TestTimeDetector,
@@ -65,6 +67,22 @@ def test_one_scale_is_the_plain_detector(detector, assignment):
         found = TestTimeDetector(detector, assignment=assignment)(Pyramid((batch,)))
         assert_same(OneLook(detector)(Pyramid((batch,))), expected)
     assert_same(found, expected)
+
+
+def test_doubles_of_all_looks_are_chosen_among_together(detector, monkeypatch):
+    """The same picture at two sizes, all of it read at both: every candidate comes twice, which
+    moves no box that its own double votes for."""
+    post = PostProcess(suppression=SoftNMS(method="gaussian"), box_voting=BoxVoting(0.999))
+    monkeypatch.setattr(detector, "postprocess", post)
+    batch = batch_of((96, 128))
+    with torch.no_grad():
+        expected = detector(batch)
+        found = TestTimeDetector(detector)(Pyramid((batch, batch)))
+        twice = TestTimeDetector(detector, assignment="every")(Pyramid((batch, batch)))
+    assert_same(found, expected)
+    assert twice[0].scores[0] == expected[0].scores[0]
+    assert_close(twice[0].boxes[0], expected[0].boxes[0])
+    assert len(twice[0]) > len(expected[0])  # a double is weaker, not gone
 
 
 def test_every_scale_twice_the_same_is_the_plain_detector(detector):
