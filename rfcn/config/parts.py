@@ -191,6 +191,9 @@ class NaiveFRCNN(Section):
     bilinear samples (RoI Align, Mask R-CNN)."""
     box_sets: BoxSets = "class_aware"
     """Boxes: one set, one for background and one for foreground, or one a class (Fast R-CNN)."""
+    global_context: bool = False
+    """The whole picture is one more RoI, and what comes out is put beside every other one before
+    the two layers (He et al., 2016, appendix B: Faster R-CNN +++)."""
 
 
 class C4FRCNN(Section):
@@ -204,6 +207,8 @@ class C4FRCNN(Section):
     """See `naive_frcnn`."""
     box_sets: BoxSets = "class_aware"
     """See `naive_frcnn`."""
+    global_context: bool = False
+    """See `naive_frcnn`."""
 
 
 class FCFRCNN(Section):
@@ -214,6 +219,8 @@ class FCFRCNN(Section):
     pooler: Pooler = "max"
     """See `naive_frcnn`."""
     box_sets: BoxSets = "class_aware"
+    """See `naive_frcnn`."""
+    global_context: bool = False
     """See `naive_frcnn`."""
 
 

@@ -107,6 +107,7 @@ SOURCES: dict[str, Source] = {
     "model.roi_head.pooler": Source(
         OneOf(("psroi_pool_paper", "max")), OneOf(("psroi_pool", "max")), "psroi_pool"
     ),
+    "model.roi_head.global_context": Source(OneOf((False, True)), False, False),
     "model.roi_head.channels": _own(_LIGHT),
     "model.roi_head.middle": _own(_LIGHT),
     "model.roi_head.hidden": _own(_LIGHT),

@@ -160,7 +160,7 @@ class TestTimeDetector(nn.Module):
     def _look(self, view: View, rois: Sequence[Tensor]) -> list[Candidates]:
         """What RoIs in original pixels say in one view."""
         seen = [view.boxes(boxes, picture) for picture, boxes in enumerate(rois)]
-        outputs = self.detector.roi_head(view.features.roi, self.detector.rois(seen))
+        outputs = self.detector.look(view.batch, view.features, seen)
         found = self.detector.postprocess.candidates(outputs, seen, view.batch)
         return [
             one._replace(boxes=view.original(one.boxes, picture))

@@ -59,6 +59,42 @@ def test_shared_classes_keep_their_logits(box_sets, k):
     assert not report.fresh
 
 
+def test_a_head_with_context_goes_on_from_one_without():
+    """Shared classes keep their logits to 1e-6; context adds to them what it has to learn anew."""
+    old = pooled_detector_of(OLD, seed=1)
+    new = pooled_detector_of(NEW, context=True, seed=2)
+    report = transfer(new, NEW, old, old.state_dict(), OLD)
+    context = {f"roi_head.context_{layer}.weight" for layer in ("scores", "deltas")}
+    assert set(report.fresh) == context
+    assert "roi_head.scores.weight" in report.remapped
+    for layer in (new.roi_head.context_scores, new.roi_head.context_deltas):
+        torch.nn.init.zeros_(layer.weight)
+    features = torch.randn(1, new.backbone.roi_channels, 6, 8)
+    rois = torch.tensor([[0.0, 0, 0, 60, 80], [0, 30, 10, 120, 90]])
+    with torch.no_grad():
+        ours = new.roi_head(features, rois, torch.tensor([[0.0, 0, 0, 127, 95]]))
+        theirs = old.roi_head(features, rois)
+    places = [0, 2, 3, 4], [0, 4, 2, 1]
+    for one, other in zip(ours, theirs, strict=True):
+        assert_close(one[:, places[0]], other[:, places[1]], rtol=0, atol=1e-6)
+    # and from one with context, the rows of classes of both halves
+    again = pooled_detector_of(OLD, context=True, seed=3)
+    both = transfer(again, OLD, new, new.state_dict(), NEW)
+    assert context < set(both.remapped)
+    assert not both.fresh
+
+
+def pooled_detector_of(names, *, context=False, seed=0):
+    torch.manual_seed(seed)
+    model = {
+        "backbone": {"type": "tiny", "width": 8},
+        "proposer": {"channels": 16},
+        "roi_head": {"type": "c4_frcnn", "pool": 4, "global_context": context},
+    }
+    config = config_from_mapping({"model": model}, source="test").model
+    return build_detector(config, names, pretrained=False).eval()
+
+
 def test_every_row_belongs_to_one_class():
     rows = class_rows(detector_of(OLD, box_sets="class_aware"))
     assert set(rows) == {
