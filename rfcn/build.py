@@ -15,6 +15,8 @@ from rfcn.config.classes import read_class_file
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.parts import Features
 from rfcn.config.paths import expand_path
+from rfcn.datasets.coco import COCODataset
+from rfcn.datasets.listed import ListedPictures
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.sample import Dataset
@@ -148,10 +150,11 @@ def is_new_layer(name: str) -> bool:
 
 def build_dataset(
     config: schema.Data, sets: str, *, class_names: Sequence[str] | None = None
-) -> VOCDataset:
+) -> ListedPictures:
     """The data set of these sets. With `class_names` those are its classes (a validation set takes
     them from the training set, a detector from its weights); otherwise the config says."""
-    return VOCDataset(
+    formats = {"voc": VOCDataset, "coco": COCODataset}
+    return formats[config.format](
         expand_path(config.root, key="data.root"),
         sets,
         classes=listed_classes(config) if class_names is None else class_names,

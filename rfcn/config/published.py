@@ -144,7 +144,7 @@ SOURCES: dict[str, Source] = {
         None, "BGR 103.0 115.9 122.8", "BGR 103.1 115.9 123.2", _TORCHVISION
     ),
     "model.pixel_std": Source(None, "none", "none", _TORCHVISION),
-    "data.format": _all("voc"),
+    "data.format": _all(OneOf(("voc", "coco"))),
     "data.root": _own(_RUN),
     "data.train": _all("voc_2007_trainval+voc_2012_trainval"),
     "data.val": _all("voc_2007_test"),

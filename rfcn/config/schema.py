@@ -217,24 +217,27 @@ class Proposals(Section):
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
-    format: Literal["voc"] = "voc"
-    """Layout on disk: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*."""
+    format: Literal["voc", "coco"] = "voc"
+    """Layout on disk. `voc`: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*; `coco`:
+    annotations/instances_SET.json, SET/*."""
     root: str = "data/VOCdevkit"
     """Folder of the data. A relative path counts from the working directory."""
     train: str = "voc_2007_trainval+voc_2012_trainval"
     """Sets to train on, joined by `+`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt
-    below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself."""
+    below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself. Of COCO:
+    NAME is annotations/instances_NAME.json."""
     val: str = "voc_2007_test"
     """Sets to evaluate on, written the same way."""
     classes: tuple[str, ...] | str | None = None
     """Class names in the order of their labels; or a text file with one a line; or nothing: the
-    names found in the training annotations, sorted. Their number is never typed."""
+    names found in the training annotations, sorted (COCO: its categories). Their number is never
+    typed."""
     unknown_class: Literal["stop", "skip"] = "stop"
     """What to do with an object whose class is not listed."""
     bad_box: Literal["stop", "drop"] = "drop"
     """What to do with a box without area; both say how many there are and where."""
     use_difficult: bool = False
-    """Train on objects marked difficult (py-R-FCN: no)."""
+    """Train on objects marked difficult, COCO's crowds too (py-R-FCN: no)."""
     train_short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
     """Short side in pixels, drawn anew for every training batch (paper, section 3: 600;
     multi-scale: 400, 500, 600, 700, 800)."""
