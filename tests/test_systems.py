@@ -205,7 +205,11 @@ SYSTEMS: dict[str, dict[str, Fact]] = {
         name: lambda config: (
             head("c4_frcnn", global_context=True)(config)
             and model(
-                test_time={"short_sides": [200, 400, 600, 800, 1000], "box_iterations": 1},
+                test_time={
+                    "short_sides": [200, 400, 600, 800, 1000],
+                    "assignment": "adjacent",
+                    "box_iterations": 1,
+                },
                 postprocess={"box_voting": {"threshold": 0.5, "scoring": "keep"}},
             )(config)
         )

@@ -122,9 +122,10 @@ class TestTime(Section):
     """Short sides in pixels to look at, each with a longest side in the proportion of
     `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
     nothing: `data.test_short_side` alone."""
-    assignment: Literal["nearest", "every"] = "nearest"
+    assignment: Literal["nearest", "adjacent", "every"] = "nearest"
     """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
-    py-R-FCN), or at `every` size."""
+    py-R-FCN); at the two nearest, merged by maxout before the last layers (`adjacent`: +++); or at
+    `every` size."""
     flip: bool = False
     """Look at the mirrored pictures too, and average."""
     box_iterations: CountOrZero = 0
@@ -169,6 +170,13 @@ class Model(AnyModel):
             raise ValueError(
                 f"roi_head {head.type} runs the last stage of a {' or '.join(needed[head.type])} "
                 f"on every RoI, and this backbone is a {kind}"
+            )
+        if self.test_time.assignment == "adjacent" and not isinstance(
+            head, NaiveFRCNN | C4FRCNN | FCFRCNN
+        ):
+            raise ValueError(
+                "test_time.assignment adjacent merges what a head's last layers read, and roi_head "
+                f"{head.type} has no such layers: nearest and every are there for any head"
             )
         _check_features(kind, getattr(head, "features", "conv5"), "roi_head")
         return self

@@ -1,7 +1,7 @@
 """The spine: picture -> backbone -> proposals -> score maps -> vote -> loss or detections."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, overload
+from typing import Protocol, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,14 @@ class RoIHead(Protocol):
     """Whether the RoI rows carry inclusive corners (see `rfcn.boxes.to_rois`)."""
 
     def __call__(self, features: Tensor, rois: Tensor) -> RoIOutputs: ...
+
+
+class DescribingHead(RoIHead, Protocol):
+    """A head in two steps: what its last layers read of each RoI [R, D], and what they say."""
+
+    def describe(self, features: Tensor, *regions: Tensor) -> Tensor: ...
+
+    def judge(self, described: Tensor) -> RoIOutputs: ...
 
 
 class PostProcessor(Protocol):
@@ -130,6 +138,11 @@ class TwoStageDetector(nn.Module):
         """What the head says of boxes [R_i, 4] of each picture."""
         outputs: RoIOutputs = self.roi_head(features.roi, *self.regions(batch, boxes))
         return outputs
+
+    @property
+    def describing_head(self) -> DescribingHead:
+        """The head, where it has the two steps."""
+        return cast(DescribingHead, self.roi_head)
 
     def regions(self, batch: ImageBatch, boxes: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What the head is asked about: RoI rows [R, 5] and, of a head that reads whole pictures,
