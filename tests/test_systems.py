@@ -254,6 +254,10 @@ SYSTEMS: dict[str, dict[str, Fact]] = {
             config.data.train_short_sides == (400, 500, 600, 700, 800)
             and model(test_time={"short_sides": [200, 400, 600, 800, 1000]})(config)
         ),
+        "paper/table6/rfcn_ms_trainval_ms_test.yaml": lambda config: (
+            config.data.train_short_sides == (400, 500, 600, 700, 800)
+            and model(test_time={"short_sides": [200, 400, 600, 800, 1000]})(config)
+        ),
         "paper/table4/rfcn_ms.yaml": lambda config: (
             config.data.train_short_sides == (400, 500, 600, 700, 800)
         ),
