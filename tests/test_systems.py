@@ -151,6 +151,18 @@ def model(**wanted: object) -> Fact:
     return lambda config: holds(config, wanted)
 
 
+def alternating(stages: int, pictures: tuple[int, int]) -> Fact:
+    """RPN and R-FCN in turn, each stage with the pictures that the released code shows it."""
+
+    def fact(config: schema.Config) -> bool:
+        settings = config.train.stages()
+        seen = [one.iterations * one.schedule_batch_size for one in settings]
+        wanted = [pictures[number % 2] for number in range(stages)]
+        return config.train.scheme.type == "alternating" and seen == wanted
+
+    return fact
+
+
 SYSTEMS: dict[str, dict[str, Fact]] = {
     "1 RoI max pooling, VGG-16": {
         "systems/vgg16_frcnn.yaml": lambda config: (
@@ -229,7 +241,11 @@ SYSTEMS: dict[str, dict[str, Fact]] = {
         "systems/fast_rcnn.yaml": model(proposer={"type": "given"}, roi_head={"type": "c4_frcnn"}),
     },
     "20 approximate joint training": {
-        "rfcn/r101_voc_ohem.yaml": model(proposer={"type": "rpn"}, roi_loss={"type": "ohem"})
+        "rfcn/r101_voc_ohem.yaml": lambda config: config.train.scheme == schema.Joint()
+    },
+    "20 alternating training, 4 and 5 steps": {
+        "systems/rfcn_alternating_4step.yaml": alternating(stages=4, pictures=(80_000, 240_000)),
+        "systems/rfcn_alternating_5step.yaml": alternating(stages=5, pictures=(480_000, 960_000)),
     },
     "a trous: conv4, conv5 of stride 32, conv5 of stride 16": {
         "paper/a_trous/conv4.yaml": head("rfcn", features="conv4"),

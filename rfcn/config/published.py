@@ -46,6 +46,7 @@ DIFFERS = "differs"
 
 _SCALES = OneOf(((600,), (400, 500, 600, 700, 800)))
 _LOSSES = OneOf(("ohem", "sampled"))
+_SCHEMES = OneOf(("joint", "alternating"))
 
 
 def _all(value: object) -> Source:
@@ -167,6 +168,15 @@ SOURCES: dict[str, Source] = {
     "train.weight_decay": _all(5e-4),
     "train.bias_lr_factor": Source(None, 2, 1),
     "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
+    "train.scheme.type": Source("alternating", _SCHEMES, _SCHEMES),
+    "train.scheme.stages": Source(OneOf((4, 5)), 5, 4, "4 on VOC, 5 on COCO"),
+    "train.scheme.lr": Source(None, "1e-3 each", None, "train.lr of each stage"),
+    "train.scheme.iterations": Source(
+        "R-FCN: 30k", "80k, 120k, 80k, 120k, 80k", None, "train.iterations of each stage"
+    ),
+    "train.scheme.lr_steps": Source(
+        "R-FCN: 20k", "60k, 80k, 60k, 80k, 60k", None, "train.lr_steps of each stage"
+    ),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"

@@ -115,9 +115,15 @@ class TwoStageDetector(nn.Module):
         if targets is None:
             outputs = self.roi_head(features.roi, self.rois(proposals))
             return self.postprocess(outputs, proposals, batch)
+        return {**losses, **self.head_losses(features, proposals, targets)}
+
+    def head_losses(
+        self, features: Features, proposals: Sequence[Tensor], targets: list[Target]
+    ) -> dict[str, Tensor]:
+        """What the head loses on these proposals, N tensors [P_i, 4]."""
         sample = self.choose(self.sampler(proposals, targets), features)
         outputs = self.roi_head(features.roi, self.rois(sample.boxes))
-        return {**losses, **self.roi_loss(outputs, sample)}
+        return self.roi_loss(outputs, sample)
 
     def choose(self, sample: RoISample, features: Features) -> RoISample:
         """The RoIs that a training step goes on with: here all that were sampled."""

@@ -15,6 +15,7 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+    {"train": {"scheme": {"type": "alternating"}}},
     {
         "model": {"proposer": {"type": "given"}},
         "data": {
