@@ -170,13 +170,9 @@ SOURCES: dict[str, Source] = {
     "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
     "train.scheme.type": Source("alternating", _SCHEMES, _SCHEMES),
     "train.scheme.stages": Source(OneOf((4, 5)), 5, 4, "4 on VOC, 5 on COCO"),
-    "train.scheme.lr": Source(None, "1e-3 each", None, "train.lr of each stage"),
-    "train.scheme.iterations": Source(
-        "R-FCN: 30k", "80k, 120k, 80k, 120k, 80k", None, "train.iterations of each stage"
-    ),
-    "train.scheme.lr_steps": Source(
-        "R-FCN: 20k", "60k, 80k, 60k, 80k, 60k", None, "train.lr_steps of each stage"
-    ),
+    "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
+    "train.scheme.iterations": _own("py-R-FCN: 80k (RPN), 120k (R-FCN), at 1 and 2 pictures"),
+    "train.scheme.lr_steps": _own("py-R-FCN: 60k (RPN), 80k (R-FCN), at 1 and 2 pictures"),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"

@@ -340,7 +340,8 @@ class Eval(Section):
     """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
     every: CountOrZero = 0
-    """Evaluate each time after so many training steps; 0 evaluates at the end only."""
+    """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
+    training has nothing to evaluate before its last stage."""
     floor: Fraction | None = None
     """mAP at the first threshold (area) below which the command ends with a failure."""
 
