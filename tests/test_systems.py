@@ -170,6 +170,19 @@ def model(**wanted: object) -> Fact:
     return lambda config: holds(config, wanted)
 
 
+def alternating(*, stages: int, rpn: tuple[int, int], head: tuple[int, int]) -> Fact:
+    """RPN and head in turn; (pictures before the rate drops, all pictures) of both as published."""
+
+    def fact(config: schema.Config) -> bool:
+        found = [
+            tuple(steps * one.schedule_batch_size for steps in (*one.lr_steps, one.iterations))
+            for one in config.train.stages()
+        ]
+        return found == [(rpn, head)[number % 2] for number in range(stages)]
+
+    return fact
+
+
 SYSTEMS: dict[str, dict[str, Fact]] = {
     "1 RoI max pooling, VGG-16": {
         "systems/vgg16_frcnn.yaml": lambda config: (
@@ -286,7 +299,15 @@ SYSTEMS: dict[str, dict[str, Fact]] = {
         "systems/fast_rcnn.yaml": model(proposer={"type": "given"}, roi_head={"type": "c4_frcnn"}),
     },
     "20 approximate joint training": {
-        "rfcn/r101_voc_ohem.yaml": model(proposer={"type": "rpn"}, roi_loss={"type": "ohem"})
+        "rfcn/r101_voc_ohem.yaml": lambda config: config.train.scheme == schema.Joint()
+    },
+    "20 alternating training, 4 and 5 steps": {
+        "systems/rfcn_alternating_4step.yaml": alternating(
+            stages=4, rpn=(60_000, 80_000), head=(160_000, 240_000)
+        ),
+        "systems/rfcn_alternating_5step.yaml": alternating(
+            stages=5, rpn=(360_000, 480_000), head=(720_000, 960_000)
+        ),
     },
     "a trous: conv4, conv5 of stride 32, conv5 of stride 16": {
         "paper/a_trous/conv4.yaml": head("rfcn", features="conv4"),

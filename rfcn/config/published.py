@@ -46,6 +46,7 @@ DIFFERS = "differs"
 
 _SCALES = OneOf(((600,), (400, 500, 600, 700, 800)))
 _LOSSES = OneOf(("ohem", "sampled"))
+_SCHEMES = OneOf(("joint", "alternating"))
 
 
 def _all(value: object) -> Source:
@@ -175,6 +176,11 @@ SOURCES: dict[str, Source] = {
     "train.weight_decay": _all(5e-4),
     "train.bias_lr_factor": Source(None, 2, 1),
     "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
+    "train.scheme.type": Source("alternating", _SCHEMES, _SCHEMES),
+    "train.scheme.stages": Source(OneOf((4, 5)), 5, 4, "4 on VOC, 5 on COCO"),
+    "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
+    "train.scheme.iterations": _own("py-R-FCN: 80k (RPN), 120k (R-FCN), at 1 and 2 pictures"),
+    "train.scheme.lr_steps": _own("py-R-FCN: 60k (RPN), 80k (R-FCN), at 1 and 2 pictures"),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"

@@ -32,6 +32,7 @@ from rfcn.config.parts import (
     TinyBackbone,
     VGG16Backbone,
 )
+from rfcn.config.schemes import Alternating, Joint, Scheme
 from rfcn.config.section import (
     Count,
     CountOrZero,
@@ -50,6 +51,7 @@ __all__ = [
     "OHEM",
     "RFCN",
     "RPN",
+    "Alternating",
     "Anchors",
     "BoxVoting",
     "C4FRCNN",
@@ -60,6 +62,7 @@ __all__ = [
     "Eval",
     "FCFRCNN",
     "GivenProposals",
+    "Joint",
     "LightHead",
     "Model",
     "NaiveFRCNN",
@@ -312,16 +315,27 @@ class Train(Section):
     max_gradient_norm: Positive | None = 35.0
     """Gradients longer than this are shortened to it: far above healthy ones, it only stops a
     runaway step. Nothing turns it off, as in the published codes."""
+    scheme: Scheme = Joint()
+    """Whether RPN and head learn together or in turn."""
 
     @model_validator(mode="after")
     def _schedule(self) -> "Train":
-        if list(self.lr_steps) != sorted(set(self.lr_steps)):
-            raise ValueError("lr_steps must increase")
-        if self.lr_steps and self.lr_steps[-1] >= self.iterations:
-            raise ValueError("lr_steps must stay below iterations")
-        if self.warmup_iterations >= self.iterations:
-            raise ValueError("warmup_iterations must be below iterations")
+        for number, stage in enumerate(self.stages(), start=1):
+            where = f" (stage {number})" if self.scheme.type == "alternating" else ""
+            if list(stage.lr_steps) != sorted(set(stage.lr_steps)):
+                raise ValueError(f"lr_steps must increase{where}")
+            if stage.lr_steps and stage.lr_steps[-1] >= stage.iterations:
+                raise ValueError(f"lr_steps must stay below iterations{where}")
+            if stage.warmup_iterations >= stage.iterations:
+                raise ValueError(f"warmup_iterations must be below iterations{where}")
         return self
+
+    def stages(self) -> list["Train"]:
+        """The settings of each stage, one after another: these alone where there are no others."""
+        if not isinstance(self.scheme, Alternating):
+            return [self]
+        numbers = range(1, self.scheme.stages + 1)
+        return [self.model_copy(update=self.scheme.of_stage(number)) for number in numbers]
 
 
 class Eval(Section):
@@ -333,7 +347,8 @@ class Eval(Section):
     """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
     every: CountOrZero = 0
-    """Evaluate each time after so many training steps; 0 evaluates at the end only."""
+    """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
+    training has nothing to evaluate before its last stage."""
     floor: Fraction | None = None
     """mAP at the first threshold (area) below which the command ends with a failure."""
 
@@ -371,4 +386,13 @@ class Config(Section):
             raise ValueError("model.proposer.type is given: data.proposals must name the files")
         if self.data.proposals is not None and not reads:
             raise ValueError("data.proposals is read by model.proposer.type: given only")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_alternate(self) -> "Config":
+        if self.train.scheme.type == "alternating" and self.model.proposer.type != "rpn":
+            raise ValueError(
+                "train.scheme.type: alternating trains an RPN and a head in turn, and the model's "
+                f"proposer is {self.model.proposer.type}"
+            )
         return self

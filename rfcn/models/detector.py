@@ -126,9 +126,19 @@ class TwoStageDetector(nn.Module):
         if targets is None:
             outputs = self.look(batch, features, proposals)
             return self.postprocess(outputs, proposals, batch)
+        return {**losses, **self.head_losses(batch, features, proposals, targets)}
+
+    def head_losses(
+        self,
+        batch: ImageBatch,
+        features: Features,
+        proposals: Sequence[Tensor],
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        """What the head loses on these proposals, N tensors [P_i, 4]."""
         sample = self.choose(self.sampler(proposals, targets), batch, features)
         outputs = self.look(batch, features, sample.boxes)
-        return {**losses, **self.roi_loss(outputs, sample)}
+        return self.roi_loss(outputs, sample)
 
     def choose(self, sample: RoISample, batch: ImageBatch, features: Features) -> RoISample:
         """The RoIs that a training step goes on with: here all that were sampled."""

@@ -16,6 +16,7 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
     {"model": {"postprocess": {"suppression": {"type": "soft_nms"}, "box_voting": {}}}},
+    {"train": {"scheme": {"type": "alternating"}}},
     {
         "model": {"proposer": {"type": "given"}},
         "data": {
