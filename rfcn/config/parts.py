@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rfcn.config.section import Count, Fraction, NonNegative, Overlap, Positive, Section, whole
+from rfcn.config.section import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Overlap,
+    Positive,
+    Section,
+    whole,
+)
 
 # ------------------------------------------------------------------------------------- backbones
 
@@ -263,7 +272,7 @@ AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead | DeformableRFCN
 RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]
 
 
-# ------------------------------------------------------------------------------- post-processing
+# --------------------------------------------------------------------------------------- at test
 
 
 class NMS(Section):
@@ -311,3 +320,20 @@ class PostProcess(Section):
     """Move what is left to where the others are; nothing: leave it where it is."""
     max_detections: Count = 300
     """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""
+
+
+class TestTime(Section):
+    """What a test does beyond one look (He et al., 2016, appendix B: "Faster R-CNN +++")."""
+
+    short_sides: tuple[Count, ...] = ()
+    """Short sides in pixels to look at, each with a longest side in the proportion of
+    `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
+    nothing: `data.test_short_side` alone."""
+    assignment: Literal["nearest", "adjacent", "every"] = "nearest"
+    """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
+    py-R-FCN); at the two nearest, merged by maxout before the last layers (`adjacent`: +++); or at
+    `every` size."""
+    flip: bool = False
+    """Look at the mirrored pictures too, and average."""
+    box_iterations: CountOrZero = 0
+    """How often regressed boxes become RoIs again (+++: 1)."""

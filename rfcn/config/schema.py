@@ -29,6 +29,7 @@ from rfcn.config.parts import (
     ResNetBackbone,
     RoIHead,
     SoftNMS,
+    TestTime,
     TinyBackbone,
     VGG16Backbone,
 )
@@ -116,23 +117,6 @@ class Sampled(Section):
 
 
 RoILoss = Annotated[OHEM | Sampled, Field(discriminator="type")]
-
-
-class TestTime(Section):
-    """What a test does beyond one look (He et al., 2016, appendix B: "Faster R-CNN +++")."""
-
-    short_sides: tuple[Count, ...] = ()
-    """Short sides in pixels to look at, each with a longest side in the proportion of
-    `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
-    nothing: `data.test_short_side` alone."""
-    assignment: Literal["nearest", "adjacent", "every"] = "nearest"
-    """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
-    py-R-FCN); at the two nearest, merged by maxout before the last layers (`adjacent`: +++); or at
-    `every` size."""
-    flip: bool = False
-    """Look at the mirrored pictures too, and average."""
-    box_iterations: CountOrZero = 0
-    """How often regressed boxes become RoIs again (+++: 1)."""
 
 
 class AnyModel(Section):
