@@ -15,6 +15,8 @@ from rfcn.config.classes import read_class_file
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.parts import Features
 from rfcn.config.paths import expand_path
+from rfcn.datasets.coco import COCODataset
+from rfcn.datasets.listed import ListedPictures
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.sample import Dataset
@@ -28,13 +30,13 @@ from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
 from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
 from rfcn.models.initialization import Initializer, gaussian, kaiming
 from rfcn.models.losses import MeanLoss, OnlineHardExampleLoss
-from rfcn.models.postprocess import PostProcess
 from rfcn.models.rpn import RPNHead
 from rfcn.models.sampling import AllRoIs, RandomRoIs
 from rfcn.models.test_time import OneLook, TestTimeDetector
 from rfcn.models.transfer import transfer
 from rfcn.parts.backbones import build_backbone
 from rfcn.parts.heads import build_head
+from rfcn.parts.postprocess import build_postprocess
 from rfcn.parts.proposers import build_anchor_loss, build_anchors, build_proposer
 from rfcn.structures import Pyramid
 
@@ -101,16 +103,6 @@ def build_class_rpn(config: schema.ClassRPN, *, classes: int, pretrained: bool) 
     )
 
 
-def build_postprocess(config: schema.PostProcess, box_std: Sequence[float]) -> PostProcess:
-    """What turns outputs into detections. box_std: what the box targets were divided by."""
-    return PostProcess(
-        score_threshold=config.score_threshold,
-        nms_threshold=config.nms_threshold,
-        max_detections=config.max_detections,
-        box_std=box_std,
-    )
-
-
 def start_from(detector: AnyDetector, class_names: Sequence[str], folder: str) -> list[str]:
     """Give a detector what it shares with the one in a weights folder; what was done, in words.
 
@@ -158,10 +150,11 @@ def is_new_layer(name: str) -> bool:
 
 def build_dataset(
     config: schema.Data, sets: str, *, class_names: Sequence[str] | None = None
-) -> VOCDataset:
+) -> ListedPictures:
     """The data set of these sets. With `class_names` those are its classes (a validation set takes
     them from the training set, a detector from its weights); otherwise the config says."""
-    return VOCDataset(
+    formats = {"voc": VOCDataset, "coco": COCODataset}
+    return formats[config.format](
         expand_path(config.root, key="data.root"),
         sets,
         classes=listed_classes(config) if class_names is None else class_names,

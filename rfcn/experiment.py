@@ -1,18 +1,18 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rfcn.assessment import SHOWN_SCORE, assess, detections_file, rescore, shown_pictures
 from rfcn.build import (
     build_dataset,
     build_detector,
-    build_optimizer,
-    build_schedule,
     build_train_loader,
     find_device,
     start_from,
@@ -26,15 +26,15 @@ from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
 from rfcn.engine.logging import RunLog
 from rfcn.engine.resume import check_same_config
-from rfcn.engine.schedule import describe_scaling, scaled
 from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.train import Milestones, train
-from rfcn.engine.weights import check_classes, save_weights
+from rfcn.engine.weights import check_classes, load_weights, save_weights
 from rfcn.errors import DataError
 from rfcn.evaluation.voc import VOCResult
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import status
+from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 from rfcn.visualization.files import write_image
 from rfcn.visualization.montage import draw_training_batch
 from rfcn.visualization.plots import plot_losses
@@ -101,11 +101,8 @@ class Experiment:
         self.device = device
         self.train_set = train_set
         self.val_set = val_set
-        self.schedule = scaled(
-            build_schedule(config.train),
-            config.train.schedule_batch_size,
-            config.train.batch_size,
-        )
+        self.stages = plan_stages(config.train)
+        self.iterations = self.stages[-1].schedule.iterations
         torch.manual_seed(config.runtime.seed)
         fine_tunes = config.train.start_from is not None
         self.model = build_detector(
@@ -113,7 +110,7 @@ class Experiment:
         ).to(device)
         # what the convolutions of CPUs and GPUs alike are fastest with
         self.model.to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(config.train, self.model)
+        self.course = Course(self.model, self._kept_weights)
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
@@ -121,8 +118,10 @@ class Experiment:
         self.result: VOCResult | None = None
         if state is not None:
             self._take_up(state)
-        elif config.train.start_from is not None:
+            return
+        if config.train.start_from is not None:
             self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
+        self.course.enter(self.stages[0])
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
@@ -130,17 +129,18 @@ class Experiment:
         self.remarks = check_same_config(
             state["extra"]["config"], self.config.model_dump(mode="json")
         )
-        self.start_step, self.best = restore(state, self.model, self.optimizer)
+        self.course.enter(stage_of(self.stages, state["step"]))
+        self.start_step, self.best = restore(state, self.model, self.course.optimizer)
         self.evaluated = state["extra"]["evaluated"]
 
     def run(self) -> VOCResult | int:
         """Train to the end of the schedule, evaluating on the way and at the end."""
-        if self.evaluated >= self.schedule.iterations:
+        if self.evaluated >= self.iterations:
             print(f"{self.output}: already complete, {self.start_step} steps.")
             return rescore(self.val_set, self.config, detections_file(self.output))
         with RunLog(
             self.output,
-            iterations=self.schedule.iterations,
+            iterations=self.iterations,
             every=self.config.runtime.log_every,
             start_step=self.start_step,
             tensorboard=self.config.runtime.tensorboard,
@@ -167,27 +167,46 @@ class Experiment:
         if self._owes_evaluation():
             self._evaluate(self.start_step)
             self._save(self.start_step)
+        if self.start_step == 0 and len(self.stages) > 1:
+            self._save_weights(INITIAL, 0, {})
+        stopped_by = self._train_stage(self.start_step)
+        for stage in self.stages[self.course.stage.number :]:
+            if stopped_by is not None:
+                break
+            self._save_weights(self.course.stage.weights, stage.schedule.begins_after, {})
+            self.course.go_on_to(stage)
+            self._introduce_stage(stage)
+            stopped_by = self._train_stage(stage.schedule.begins_after)
+        return stopped_by
+
+    def _train_stage(self, start_step: int) -> Signals | None:
+        """Train to the end of the stage; detectors of earlier ones are not whole, so that only in
+        the last is there something to evaluate."""
+        stage = self.course.stage
         return train(
-            self.model,
-            build_train_loader(self.config, self.train_set, start_step=self.start_step),
-            optimizer=self.optimizer,
-            schedule=self.schedule,
+            self.course.trainer,
+            build_train_loader(self.config, self.train_set, start_step=start_step),
+            optimizer=self.course.optimizer,
+            schedule=stage.schedule,
             log=self.log,
             milestones=Milestones(
                 save=self._save,
                 save_every=self.config.runtime.checkpoint_every,
-                evaluate=self._evaluate,
+                evaluate=self._evaluate if self._is_last(stage) else None,
                 evaluate_every=self.config.eval.every,
             ),
-            start_step=self.start_step,
+            start_step=start_step,
             max_gradient_norm=self.config.train.max_gradient_norm,
         )
+
+    def _is_last(self, stage: Stage) -> bool:
+        return stage is self.stages[-1]
 
     def _owes_evaluation(self) -> bool:
         """Whether the run that is resumed ended before or in the evaluation of its last step."""
         every, step = self.config.eval.every, self.start_step
-        due = step == self.schedule.iterations or (every > 0 and step % every == 0)
-        return due and self.evaluated < step
+        due = step == self.iterations or (every > 0 and step % every == 0)
+        return due and self._is_last(self.course.stage) and self.evaluated < step
 
     def _introduce(self) -> None:
         """Say what is about to happen, and what was changed or dropped on the way here."""
@@ -198,16 +217,17 @@ class Experiment:
         )
         for note in (*self.train_set.notes, *self.val_set.notes, *self.remarks):
             self.log.say(f"note: {note}")
-        scaling = describe_scaling(
-            build_schedule(self.config.train),
-            self.config.train.schedule_batch_size,
-            self.config.train.batch_size,
-        )
-        if scaling is not None:
-            self.log.say(scaling)
+        self._introduce_stage(self.course.stage)
         if self.start_step:
             self.log.say(f"going on after step {self.start_step}")
         self.log.text("config", dump_config(self.config))
+
+    def _introduce_stage(self, stage: Stage) -> None:
+        """Say what a stage does, and number the lines of the log where there are several."""
+        for line in stage.describe(len(self.stages)):
+            self.log.say(line)
+        if len(self.stages) > 1:
+            self.log.stage(stage.number, of=len(self.stages), until=stage.schedule.iterations)
 
     def _save(self, step: int) -> None:
         extra = {
@@ -215,7 +235,7 @@ class Experiment:
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
         }
-        state = capture(self.model, self.optimizer, step=step, best=self.best, extra=extra)
+        state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
         save_checkpoint(self.output / "checkpoints", state, step)
 
     def _evaluate(self, step: int) -> None:
@@ -251,6 +271,9 @@ class Experiment:
                 "metrics": {"step": step, **figures},
             },
         )
+
+    def _kept_weights(self, name: str) -> Mapping[str, Tensor]:
+        return load_weights(self.output / "weights" / name)[0]
 
     def _draw_targets(self) -> None:
         """Draw what the network is about to be shown, boxes and all: where most faults are seen."""

@@ -72,7 +72,8 @@ def test_published_settings_arrive_where_they_work():
     assert detector.sampler.foreground_iou == 0.5
     assert detector.sampler.box_std == detector.postprocess.box_std == (0.1, 0.1, 0.2, 0.2)
     post = detector.postprocess
-    assert (post.score_threshold, post.nms_threshold, post.max_detections) == (1e-3, 0.3, 300)
+    assert (post.score_threshold, post.max_detections) == (1e-3, 300)
+    assert vars(post.suppression) == {"threshold": 0.3}
     assert (detector.roi_head.k, detector.roi_head.pooler.stride) == (7, 16)
 
 
@@ -125,12 +126,9 @@ def test_unusual_settings_arrive_where_they_work():
         "box_std": (1, 2, 3, 4),
     }
     assert vars(detector.roi_loss) == {"box_weight": 2.5}
-    assert vars(detector.postprocess) == {
-        "score_threshold": 0.05,
-        "nms_threshold": 0.45,
-        "max_detections": 9,
-        "box_std": (1, 2, 3, 4),
-    }
+    post = detector.postprocess
+    assert (post.score_threshold, post.suppression.threshold) == (0.05, 0.45)
+    assert (post.max_detections, post.box_std) == (9, (1, 2, 3, 4))
     assert detector.normalize.mean.flatten().tolist() == [1, 2, 3]
     assert detector.normalize.std.flatten().tolist() == [4, 5, 6]
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in detector.backbone.modules())

@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("parts",),
     ("build",),
-    ("inference", "assessment"),
+    ("inference", "assessment", "stages"),
     ("experiment",),
     ("reproduction",),
     ("cli",),

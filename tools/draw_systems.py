@@ -28,6 +28,12 @@ SYSTEMS = (
     System("naive Faster R-CNN", ("conv1-4", "conv5"), "RoI pool 7x7", ("scores, boxes",)),
     System("Faster R-CNN (C4)", ("conv1-4",), "RoI pool 14x14", ("conv5", "mean", "scores, boxes")),
     System(
+        "Faster R-CNN +++",
+        ("conv1-4,\nat 5 sizes",),
+        "RoI pool 14x14,\npicture too",
+        ("conv5", "mean", "RoI beside\npicture", "scores, boxes,\nonce more"),
+    ),
+    System(
         "Faster R-CNN (VGG-16)", ("conv1-5_3",), "RoI pool 7x7", ("fc6", "fc7", "scores, boxes")
     ),
     System("class-specific RPN", ("conv1-4", "conv5", "3x3", "C+1 scores an anchor"), "", ()),
@@ -77,7 +83,7 @@ def draw_row(axes: Axes, system: System, y: float) -> None:
 
 def main() -> None:
     """Write the picture."""
-    figure = Figure(figsize=(10.5, 0.72 * len(SYSTEMS) + 0.7), dpi=90, layout="constrained")
+    figure = Figure(figsize=(11.3, 0.72 * len(SYSTEMS) + 0.7), dpi=90, layout="constrained")
     axes = figure.add_subplot()
     for place, system in enumerate(SYSTEMS):
         draw_row(axes, system, -0.9 * place)
@@ -90,7 +96,7 @@ def main() -> None:
     )
     for text, colour in legend:
         x = draw_box(axes, x, y, text, colour) + 0.3
-    axes.set_xlim(-2.7, 12.1)
+    axes.set_xlim(-3.4, 12.6)
     axes.set_ylim(y - 0.5, 0.6)
     axes.set_axis_off()
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect on data.val of the stored config, or of its overrides; print the table."""
+    """Detect on data.val as the stored config says, or its overrides; print the table."""
     from rfcn.assessment import assess, rescore
     from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         result = rescore(dataset, config, Path(args.detections))
         return report(result, config, Path(args.detections).parent)
     output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
-    result = assess(detector.model.to(device), dataset, config, device=device, output=output)
+    model = detector.with_config(config).model.to(device)
+    result = assess(model, dataset, config, device=device, output=output)
     return report(result, config, output)
 
 

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rfcn.cli.options import add_device_option, add_output_option, count_or_zero, fraction
+from rfcn.cli.options import (
+    add_device_option,
+    add_output_option,
+    add_override_option,
+    count_or_zero,
+    fraction,
+)
 from rfcn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="pictures, folders of pictures, or patterns such as 'photos/*.jpg'",
     )
+    add_override_option(parser)
     add_output_option(parser, default="runs/infer")
     add_device_option(parser)
     parser.add_argument(
@@ -45,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect on every readable picture; what was done stays, also when stopped on the way."""
     from rfcn.build import find_device
+    from rfcn.config.loader import override_config
     from rfcn.engine.atomic import make_folder
     from rfcn.inference.detector import Detector
     from rfcn.inference.sources import find_pictures
@@ -56,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     _check_output(output)
     detector = Detector.from_pretrained(args.weights, device=find_device(args.device or "auto"))
+    if args.overrides:
+        detector = detector.with_config(override_config(detector.config, args.overrides))
     make_folder(output)
     records: list[dict[str, Any]] = []
     faults: list[DataError] = []

@@ -1,4 +1,4 @@
-"""The parts of a detector: backbones, what proposes, and heads.
+"""The parts of a detector: backbones, what proposes, heads, and what chooses detections.
 
 Sources: "paper" is arXiv 1605.06409; "Fast", "Faster" and "Mask R-CNN" are arXiv 1504.08083,
 1506.01497 and 1703.06870; "He et al., 2016" is arXiv 1512.03385.
@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rfcn.config.section import Count, Fraction, NonNegative, Positive, Section, whole
+from rfcn.config.section import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Overlap,
+    Positive,
+    Section,
+    whole,
+)
 
 # ------------------------------------------------------------------------------------- backbones
 
@@ -191,6 +200,9 @@ class NaiveFRCNN(Section):
     bilinear samples (RoI Align, Mask R-CNN)."""
     box_sets: BoxSets = "class_aware"
     """Boxes: one set, one for background and one for foreground, or one a class (Fast R-CNN)."""
+    global_context: bool = False
+    """The whole picture is one more RoI, and what comes out is put beside every other one before
+    the two layers (He et al., 2016, appendix B: Faster R-CNN +++)."""
 
 
 class C4FRCNN(Section):
@@ -204,6 +216,8 @@ class C4FRCNN(Section):
     """See `naive_frcnn`."""
     box_sets: BoxSets = "class_aware"
     """See `naive_frcnn`."""
+    global_context: bool = False
+    """See `naive_frcnn`."""
 
 
 class FCFRCNN(Section):
@@ -214,6 +228,8 @@ class FCFRCNN(Section):
     pooler: Pooler = "max"
     """See `naive_frcnn`."""
     box_sets: BoxSets = "class_aware"
+    """See `naive_frcnn`."""
+    global_context: bool = False
     """See `naive_frcnn`."""
 
 
@@ -254,3 +270,70 @@ class DeformableRFCN(Section):
 
 AnyRoIHead = RFCN | NaiveFRCNN | C4FRCNN | FCFRCNN | LightHead | DeformableRFCN
 RoIHead = Annotated[AnyRoIHead, Field(discriminator="type")]
+
+
+# --------------------------------------------------------------------------------------- at test
+
+
+class NMS(Section):
+    """Doubles are dropped: detections of a class that overlap a better one by more than
+    `nms_threshold` (paper, section 3)."""
+
+    type: Literal["nms"] = "nms"
+
+
+class SoftNMS(Section):
+    """Doubles stay with a lower score, best first (arXiv 1704.04503, section 3)."""
+
+    type: Literal["soft_nms"]
+    method: Literal["linear", "gaussian"] = "linear"
+    """`linear`: above `nms_threshold` a score falls to s (1 - IoU); `gaussian`: any overlap costs,
+    s exp(-IoU^2 / sigma), and `nms_threshold` is not read."""
+    sigma: Positive = 0.5
+    """How far `gaussian` reaches; `linear` does not read it."""
+
+
+Suppression = Annotated[NMS | SoftNMS, Field(discriminator="type")]
+
+
+class BoxVoting(Section):
+    """Each detection moves to the mean of the boxes of its class that overlap it, weighted by their
+    scores (arXiv 1505.01749, section 5)."""
+
+    threshold: Overlap = 0.5
+    """Least IoU with the detection that gives a vote."""
+    scoring: Literal["keep", "average", "maximum"] = "keep"
+    """The new score: the detection's own, or the average or the maximum of the voters'."""
+
+
+class PostProcess(Section):
+    """From scores and offsets to detections."""
+
+    score_threshold: Fraction = 1e-3
+    """Weaker detections are dropped (Deformable-ConvNets)."""
+    nms_threshold: Fraction = 0.3
+    """Largest IoU of two detections of a class that costs the weaker nothing (paper, section 3);
+    `suppression` says what more of it costs."""
+    suppression: Suppression = NMS()
+    """What becomes of the weaker of two detections that are one too many."""
+    box_voting: BoxVoting | None = None
+    """Move what is left to where the others are; nothing: leave it where it is."""
+    max_detections: Count = 300
+    """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""
+
+
+class TestTime(Section):
+    """What a test does beyond one look (He et al., 2016, appendix B: "Faster R-CNN +++")."""
+
+    short_sides: tuple[Count, ...] = ()
+    """Short sides in pixels to look at, each with a longest side in the proportion of
+    `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
+    nothing: `data.test_short_side` alone."""
+    assignment: Literal["nearest", "adjacent", "every"] = "nearest"
+    """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
+    py-R-FCN); at the two nearest, merged by maxout before the last layers (`adjacent`: +++); or at
+    `every` size."""
+    flip: bool = False
+    """Look at the mirrored pictures too, and average."""
+    box_iterations: CountOrZero = 0
+    """How often regressed boxes become RoIs again (+++: 1)."""

@@ -46,6 +46,7 @@ DIFFERS = "differs"
 
 _SCALES = OneOf(((600,), (400, 500, 600, 700, 800)))
 _LOSSES = OneOf(("ohem", "sampled"))
+_SCHEMES = OneOf(("joint", "alternating"))
 
 
 def _all(value: object) -> Source:
@@ -66,6 +67,7 @@ _GUARD = "a guard of ours"
 _RUN = "of the machine, not of the method"
 
 _LIGHT = "Light-Head R-CNN, section 3"
+_SOFT = "Soft-NMS, section 3"
 _LATER = "of a system that these do not train"
 
 SOURCES: dict[str, Source] = {
@@ -106,6 +108,7 @@ SOURCES: dict[str, Source] = {
     "model.roi_head.pooler": Source(
         OneOf(("psroi_pool_paper", "max")), OneOf(("psroi_pool", "max")), "psroi_pool"
     ),
+    "model.roi_head.global_context": Source(OneOf((False, True)), False, False),
     "model.roi_head.channels": _own(_LIGHT),
     "model.roi_head.middle": _own(_LIGHT),
     "model.roi_head.hidden": _own(_LIGHT),
@@ -125,6 +128,12 @@ SOURCES: dict[str, Source] = {
     "model.box_loss_weight": _all(1),
     "model.postprocess.score_threshold": Source(None, "none", 1e-3),
     "model.postprocess.nms_threshold": _all(0.3),
+    "model.postprocess.suppression.type": _all("nms"),
+    "model.postprocess.suppression.method": _own(_SOFT),
+    "model.postprocess.suppression.sigma": _own(_SOFT),
+    "model.postprocess.box_voting": Source("none", "none", "none", "moves no box unless asked to"),
+    "model.postprocess.box_voting.threshold": _own("Gidaris and Komodakis, section 5"),
+    "model.postprocess.box_voting.scoring": _own("Gidaris and Komodakis, section 5"),
     "model.postprocess.max_detections": Source(None, 400, 300),
     "model.test_time.short_sides": Source(
         OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"
@@ -136,7 +145,7 @@ SOURCES: dict[str, Source] = {
         None, "BGR 103.0 115.9 122.8", "BGR 103.1 115.9 123.2", _TORCHVISION
     ),
     "model.pixel_std": Source(None, "none", "none", _TORCHVISION),
-    "data.format": _all("voc"),
+    "data.format": _all(OneOf(("voc", "coco"))),
     "data.root": _own(_RUN),
     "data.train": _all("voc_2007_trainval+voc_2012_trainval"),
     "data.val": _all("voc_2007_test"),
@@ -167,6 +176,11 @@ SOURCES: dict[str, Source] = {
     "train.weight_decay": _all(5e-4),
     "train.bias_lr_factor": Source(None, 2, 1),
     "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
+    "train.scheme.type": Source("alternating", _SCHEMES, _SCHEMES),
+    "train.scheme.stages": Source(OneOf((4, 5)), 5, 4, "4 on VOC, 5 on COCO"),
+    "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
+    "train.scheme.iterations": _own("py-R-FCN: 80k (RPN), 120k (R-FCN), at 1 and 2 pictures"),
+    "train.scheme.lr_steps": _own("py-R-FCN: 60k (RPN), 80k (R-FCN), at 1 and 2 pictures"),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"

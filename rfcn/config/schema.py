@@ -13,21 +13,27 @@ from rfcn.config.classes import check_class_names
 from rfcn.config.parts import (
     C4FRCNN,
     FCFRCNN,
+    NMS,
     RFCN,
     RPN,
     Anchors,
     Backbone,
+    BoxVoting,
     ClassAnchors,
     DeformableRFCN,
     GivenProposals,
     LightHead,
     NaiveFRCNN,
+    PostProcess,
     Proposer,
     ResNetBackbone,
     RoIHead,
+    SoftNMS,
+    TestTime,
     TinyBackbone,
     VGG16Backbone,
 )
+from rfcn.config.schemes import Alternating, Joint, Scheme
 from rfcn.config.section import (
     Count,
     CountOrZero,
@@ -42,10 +48,13 @@ from rfcn.config.section import (
 )
 
 __all__ = [
+    "NMS",
     "OHEM",
     "RFCN",
     "RPN",
+    "Alternating",
     "Anchors",
+    "BoxVoting",
     "C4FRCNN",
     "ClassRPN",
     "Config",
@@ -54,6 +63,7 @@ __all__ = [
     "Eval",
     "FCFRCNN",
     "GivenProposals",
+    "Joint",
     "LightHead",
     "Model",
     "NaiveFRCNN",
@@ -61,6 +71,7 @@ __all__ = [
     "ResNetBackbone",
     "Runtime",
     "Sampled",
+    "SoftNMS",
     "TestTime",
     "TinyBackbone",
     "Train",
@@ -108,33 +119,6 @@ class Sampled(Section):
 RoILoss = Annotated[OHEM | Sampled, Field(discriminator="type")]
 
 
-class PostProcess(Section):
-    """From scores and offsets to detections."""
-
-    score_threshold: Fraction = 1e-3
-    """Weaker detections are dropped (Deformable-ConvNets)."""
-    nms_threshold: Fraction = 0.3
-    """Detections of a class that overlap a better one by more are dropped (paper, section 3)."""
-    max_detections: Count = 300
-    """Most detections a picture (Deformable-ConvNets; 100 on COCO)."""
-
-
-class TestTime(Section):
-    """What a test does beyond one look (He et al., 2016, appendix B: "Faster R-CNN +++")."""
-
-    short_sides: tuple[Count, ...] = ()
-    """Short sides in pixels to look at, each with a longest side in the proportion of
-    `data.max_long_side` to `data.test_short_side` (paper, table 6: 200, 400, 600, 800, 1000);
-    nothing: `data.test_short_side` alone."""
-    assignment: Literal["nearest", "every"] = "nearest"
-    """With several sizes, a RoI is read where its area is nearest to 224 x 224 pixels (SPPnet,
-    py-R-FCN), or at `every` size."""
-    flip: bool = False
-    """Look at the mirrored pictures too, and average."""
-    box_iterations: CountOrZero = 0
-    """How often regressed boxes become RoIs again (+++: 1)."""
-
-
 class AnyModel(Section):
     """What every detector has."""
 
@@ -173,6 +157,13 @@ class Model(AnyModel):
             raise ValueError(
                 f"roi_head {head.type} runs the last stage of a {' or '.join(needed[head.type])} "
                 f"on every RoI, and this backbone is a {kind}"
+            )
+        if self.test_time.assignment == "adjacent" and not isinstance(
+            head, NaiveFRCNN | C4FRCNN | FCFRCNN
+        ):
+            raise ValueError(
+                "test_time.assignment adjacent merges what a head's last layers read, and roi_head "
+                f"{head.type} has no such layers: nearest and every are there for any head"
             )
         _check_features(kind, getattr(head, "features", "conv5"), "roi_head")
         return self
@@ -221,24 +212,27 @@ class Proposals(Section):
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
-    format: Literal["voc"] = "voc"
-    """Layout on disk: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*."""
+    format: Literal["voc", "coco"] = "voc"
+    """Layout on disk. `voc`: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*; `coco`:
+    annotations/instances_SET.json, SET/*."""
     root: str = "data/VOCdevkit"
     """Folder of the data. A relative path counts from the working directory."""
     train: str = "voc_2007_trainval+voc_2012_trainval"
     """Sets to train on, joined by `+`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt
-    below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself."""
+    below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself. Of COCO:
+    NAME is annotations/instances_NAME.json."""
     val: str = "voc_2007_test"
     """Sets to evaluate on, written the same way."""
     classes: tuple[str, ...] | str | None = None
     """Class names in the order of their labels; or a text file with one a line; or nothing: the
-    names found in the training annotations, sorted. Their number is never typed."""
+    names found in the training annotations, sorted (COCO: its categories). Their number is never
+    typed."""
     unknown_class: Literal["stop", "skip"] = "stop"
     """What to do with an object whose class is not listed."""
     bad_box: Literal["stop", "drop"] = "drop"
     """What to do with a box without area; both say how many there are and where."""
     use_difficult: bool = False
-    """Train on objects marked difficult (py-R-FCN: no)."""
+    """Train on objects marked difficult, COCO's crowds too (py-R-FCN: no)."""
     train_short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
     """Short side in pixels, drawn anew for every training batch (paper, section 3: 600;
     multi-scale: 400, 500, 600, 700, 800)."""
@@ -305,16 +299,27 @@ class Train(Section):
     max_gradient_norm: Positive | None = 35.0
     """Gradients longer than this are shortened to it: far above healthy ones, it only stops a
     runaway step. Nothing turns it off, as in the published codes."""
+    scheme: Scheme = Joint()
+    """Whether RPN and head learn together or in turn."""
 
     @model_validator(mode="after")
     def _schedule(self) -> "Train":
-        if list(self.lr_steps) != sorted(set(self.lr_steps)):
-            raise ValueError("lr_steps must increase")
-        if self.lr_steps and self.lr_steps[-1] >= self.iterations:
-            raise ValueError("lr_steps must stay below iterations")
-        if self.warmup_iterations >= self.iterations:
-            raise ValueError("warmup_iterations must be below iterations")
+        for number, stage in enumerate(self.stages(), start=1):
+            where = f" (stage {number})" if self.scheme.type == "alternating" else ""
+            if list(stage.lr_steps) != sorted(set(stage.lr_steps)):
+                raise ValueError(f"lr_steps must increase{where}")
+            if stage.lr_steps and stage.lr_steps[-1] >= stage.iterations:
+                raise ValueError(f"lr_steps must stay below iterations{where}")
+            if stage.warmup_iterations >= stage.iterations:
+                raise ValueError(f"warmup_iterations must be below iterations{where}")
         return self
+
+    def stages(self) -> list["Train"]:
+        """The settings of each stage, one after another: these alone where there are no others."""
+        if not isinstance(self.scheme, Alternating):
+            return [self]
+        numbers = range(1, self.scheme.stages + 1)
+        return [self.model_copy(update=self.scheme.of_stage(number)) for number in numbers]
 
 
 class Eval(Section):
@@ -326,7 +331,8 @@ class Eval(Section):
     """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
     every: CountOrZero = 0
-    """Evaluate each time after so many training steps; 0 evaluates at the end only."""
+    """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
+    training has nothing to evaluate before its last stage."""
     floor: Fraction | None = None
     """mAP at the first threshold (area) below which the command ends with a failure."""
 
@@ -364,4 +370,13 @@ class Config(Section):
             raise ValueError("model.proposer.type is given: data.proposals must name the files")
         if self.data.proposals is not None and not reads:
             raise ValueError("data.proposals is read by model.proposer.type: given only")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_alternate(self) -> "Config":
+        if self.train.scheme.type == "alternating" and self.model.proposer.type != "rpn":
+            raise ValueError(
+                "train.scheme.type: alternating trains an RPN and a head in turn, and the model's "
+                f"proposer is {self.model.proposer.type}"
+            )
         return self

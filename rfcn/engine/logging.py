@@ -43,7 +43,7 @@ class RunLog:
     Every `every` steps one line goes to the console, train.log, metrics.jsonl and TensorBoard, with
     means over the steps since the last one (metrics.jsonl also has the last values). Names are the
     same everywhere: `train/loss`, `train/loss_rpn_cls`, `train/lr`, `train/grad_norm`,
-    `time/step`, `time/data` (seconds), `val/mAP@0.5`.
+    `time/step`, `time/data` (seconds), `val/mAP@0.5`; `train/stage` in a run of several.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class RunLog:
         self._folder = folder
         self._iterations = iterations
         self._every = every
+        self._stage: tuple[int, int] | None = None
+        self._until = iterations
         self._began = time.monotonic()
         self._window = _Window()
         self._dead: dict[str, int] = {}
@@ -86,14 +88,18 @@ class RunLog:
         self.close()
 
     def step(self, record: StepRecord) -> None:
-        """Take note of a step; write every `every` steps and at the last one."""
+        """Take note of a step; write every `every` steps and at the last one, of a stage too."""
         self._window.add(record)
         self._images += record.images
         if self._console is not None:
             self._console.advance(record.step)
-        if record.step % self._every == 0 or record.step == self._iterations:
+        if record.step % self._every == 0 or record.step == self._until:
             self._write(record)
             self._window = _Window()
+
+    def stage(self, number: int, *, of: int, until: int) -> None:
+        """Steps up to `until` belong to stage `number`, from 1, and are written so."""
+        self._stage, self._until = (number, of), until
 
     def scalars(self, values: Mapping[str, float | None], step: int) -> None:
         """Write numbers such as `val/mAP@0.5`; None or NaN means not available."""
@@ -137,6 +143,8 @@ class RunLog:
         means, last = self._window.read()
         self._warn_of_dead_terms(means)
         metrics = {"train/lr": record.lr, **means}
+        if self._stage is not None:
+            metrics["train/stage"] = self._stage[0]
         if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
             metrics["system/gpu_gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
         extra = {"images": self._images, "seconds": round(time.monotonic() - self._began, 3)}
@@ -144,10 +152,12 @@ class RunLog:
         if self._tensorboard is not None:
             self._tensorboard.scalars(metrics, record.step)
         left = (self._iterations - record.step) * means["time/step"]
-        line = format_line(record.step, self._iterations, left, metrics)
+        stage = "" if self._stage is None else "stage {}/{} ".format(*self._stage)
+        line = stage + format_line(record.step, self._iterations, left, metrics)
         self._remember(line)
         if self._console is not None:
-            self._console.progress(line, f"loss {means['train/loss']:.3f} eta {clock(left)}")
+            short = f"{stage}loss {means['train/loss']:.3f} eta {clock(left)}"
+            self._console.progress(line, short)
 
     def _write_metrics(self, values: Mapping[str, Any]) -> None:
         finite = {

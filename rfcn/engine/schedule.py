@@ -1,6 +1,7 @@
 """The learning rate as a function of the step, and the same schedule for another batch size."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 
@@ -19,15 +20,33 @@ class Schedule:
     warmup_iterations: int = 0
     """Steps below the full rate."""
     warmup_factor: float = 0.1
-    """Share of the rate at step 1."""
+    """Share of the rate at the first step."""
+    begins_after: int = 0
+    """Steps taken before the first, by the stages of a run that came earlier."""
 
     def lr_at(self, step: int) -> float:
-        """The rate of step `step`, 1..iterations."""
+        """The rate of step `step`, begins_after + 1..iterations."""
         rate = self.lr * self.lr_gamma ** bisect_left(self.lr_steps, step)
-        done = step - 1
+        done = step - self.begins_after - 1
         if done < self.warmup_iterations:
             rate *= self.warmup_factor + (1 - self.warmup_factor) * done / self.warmup_iterations
         return rate
+
+
+def one_after_another(schedules: Iterable[Schedule]) -> list[Schedule]:
+    """Schedules of their own as the stages of one run: its steps are counted through."""
+    found: list[Schedule] = []
+    for schedule in schedules:
+        taken = found[-1].iterations if found else 0
+        found.append(
+            replace(
+                schedule,
+                iterations=taken + schedule.iterations,
+                lr_steps=tuple(taken + step for step in schedule.lr_steps),
+                begins_after=taken,
+            )
+        )
+    return found
 
 
 def scaled(schedule: Schedule, from_batch: int, to_batch: int) -> Schedule:

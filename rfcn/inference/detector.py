@@ -55,6 +55,19 @@ class Detector:
         load_into(model, state)
         return cls(model, class_names=metadata["classes"], config=config, device=device)
 
+    def with_config(self, config: Config) -> "Detector":
+        """The same weights as another config has them used: how doubles are chosen among, at which
+        sizes it looks, how many proposals there are. A config of the same model shares them.
+
+        Raises:
+            WeightsError: the config is of another model, whose layers the weights do not fit.
+        """
+        model = self.model
+        if config.model != self.config.model:
+            model = build_detector(config.model, self.class_names, pretrained=False)
+            load_into(model, self.model.state_dict())
+        return Detector(model, class_names=self.class_names, config=config, device=self.device)
+
     @torch.inference_mode()
     def predict(
         self, images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None = None

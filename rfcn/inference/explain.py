@@ -8,6 +8,7 @@ from rfcn.errors import ConfigError
 from rfcn.inference.detector import Detector
 from rfcn.models.detector import TwoStageDetector
 from rfcn.models.heads.rfcn import RFCNHead
+from rfcn.models.test_time import OneLook
 from rfcn.structures import Features
 from rfcn.visualization.score_maps import ScoreMapView
 
@@ -29,7 +30,7 @@ def explain(
 
     Raises:
         IndexError: there are not so many detections.
-        ConfigError: the head has no score maps.
+        ConfigError: the head has no score maps, or a test looks at them more than once.
     """
     model, head = _parts_of(detector)
     batch = detector.batch([image], None if proposals is None else [proposals])
@@ -68,14 +69,20 @@ def _view(
 
 
 def has_score_maps(detector: Detector) -> bool:
-    """Whether there are score maps to explain a detection with."""
-    return isinstance(getattr(detector.model, "roi_head", None), RFCNHead)
+    """Whether there are score maps to explain a detection with: one look at them, not several."""
+    head = getattr(detector.model, "roi_head", None)
+    return isinstance(head, RFCNHead) and isinstance(detector.tester, OneLook)
 
 
 def _parts_of(detector: Detector) -> tuple[TwoStageDetector, RFCNHead]:
     model = detector.model
     if not isinstance(model, TwoStageDetector) or not isinstance(model.roi_head, RFCNHead):
         raise ConfigError("this detector has no position-sensitive score maps to show.")
+    if not isinstance(detector.tester, OneLook):
+        raise ConfigError(
+            "this detector looks at a picture more than once (model.test_time), and no one look's "
+            "score maps explain what it finds. Set model.test_time.flip=false and so on."
+        )
     return model, model.roi_head
 
 

@@ -1,7 +1,7 @@
 """The spine: picture -> backbone -> proposals -> score maps -> vote -> loss or detections."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, overload
+from typing import Protocol, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,23 @@ RoISampler = Callable[[Sequence[Tensor], Sequence[Target]], RoISample]
 
 
 class RoIHead(Protocol):
-    """(features [N, Cf, H, W], rois [R, 5]) -> `RoIOutputs`."""
+    """(features [N, Cf, H, W], rois [R, 5]) -> `RoIOutputs`.
+
+    One that has `reads_pictures`, and true, takes a third argument: each picture as a RoI [N, 5].
+    """
 
     inclusive_corners: bool
     """Whether the RoI rows carry inclusive corners (see `rfcn.boxes.to_rois`)."""
 
     def __call__(self, features: Tensor, rois: Tensor) -> RoIOutputs: ...
+
+
+class DescribingHead(RoIHead, Protocol):
+    """A head in two steps: what its last layers read of each RoI [R, D], and what they say."""
+
+    def describe(self, features: Tensor, *regions: Tensor) -> Tensor: ...
+
+    def judge(self, described: Tensor) -> RoIOutputs: ...
 
 
 class PostProcessor(Protocol):
@@ -113,15 +124,43 @@ class TwoStageDetector(nn.Module):
         features = self.features(batch)
         proposals, losses = self.proposer(batch, features, targets)
         if targets is None:
-            outputs = self.roi_head(features.roi, self.rois(proposals))
+            outputs = self.look(batch, features, proposals)
             return self.postprocess(outputs, proposals, batch)
-        sample = self.choose(self.sampler(proposals, targets), features)
-        outputs = self.roi_head(features.roi, self.rois(sample.boxes))
-        return {**losses, **self.roi_loss(outputs, sample)}
+        return {**losses, **self.head_losses(batch, features, proposals, targets)}
 
-    def choose(self, sample: RoISample, features: Features) -> RoISample:
+    def head_losses(
+        self,
+        batch: ImageBatch,
+        features: Features,
+        proposals: Sequence[Tensor],
+        targets: list[Target],
+    ) -> dict[str, Tensor]:
+        """What the head loses on these proposals, N tensors [P_i, 4]."""
+        sample = self.choose(self.sampler(proposals, targets), batch, features)
+        outputs = self.look(batch, features, sample.boxes)
+        return self.roi_loss(outputs, sample)
+
+    def choose(self, sample: RoISample, batch: ImageBatch, features: Features) -> RoISample:
         """The RoIs that a training step goes on with: here all that were sampled."""
         return sample
+
+    def look(self, batch: ImageBatch, features: Features, boxes: Sequence[Tensor]) -> RoIOutputs:
+        """What the head says of boxes [R_i, 4] of each picture."""
+        outputs: RoIOutputs = self.roi_head(features.roi, *self.regions(batch, boxes))
+        return outputs
+
+    @property
+    def describing_head(self) -> DescribingHead:
+        """The head, where it has the two steps."""
+        return cast(DescribingHead, self.roi_head)
+
+    def regions(self, batch: ImageBatch, boxes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What the head is asked about: RoI rows [R, 5] and, of a head that reads whole pictures,
+        a row for each picture [N, 5]."""
+        rois = self.rois(boxes)
+        if not getattr(self.roi_head, "reads_pictures", False):
+            return (rois,)
+        return rois, self.rois([rois.new_tensor([[0, 0, w, h]]) for h, w in batch.sizes])
 
     def features(self, batch: ImageBatch) -> Features:
         """The backbone's maps of a batch."""
@@ -144,9 +183,9 @@ class TwoPassDetector(TwoStageDetector):
     roi_loss: OnlineHardExampleLoss
 
     @torch.no_grad()
-    def choose(self, sample: RoISample, features: Features) -> RoISample:
+    def choose(self, sample: RoISample, batch: ImageBatch, features: Features) -> RoISample:
         """The RoIs of highest loss of each picture."""
-        outputs = self.roi_head(features.roi, self.rois(sample.boxes))
+        outputs = self.look(batch, features, sample.boxes)
         kept = self.roi_loss.hardest(outputs, sample)
         columns = (sample.boxes, sample.labels, sample.box_targets)
         return RoISample(*([one[k] for one, k in zip(c, kept, strict=True)] for c in columns))

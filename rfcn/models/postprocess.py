@@ -6,29 +6,32 @@ import torch
 from torch import Tensor
 
 from rfcn.boxes import clip, decode, rescale
-from rfcn.ops.nms import nms
+from rfcn.models.suppression import BoxVoting, HardNMS, Suppression
 from rfcn.structures import Candidates, Detections, ImageBatch, RoIOutputs
 
 
 class PostProcess:
-    """Softmax, decode, rescale, clip, threshold, NMS within each class, best N.
+    """Softmax, decode, rescale, clip, threshold, suppression within each class, best N.
 
     Args:
-        score_threshold: weaker detections are dropped. nms_threshold: IoU above which the weaker
-        of two detections of a class is dropped. max_detections: most a picture, of all classes.
-        box_std: what the box targets were divided by.
+        score_threshold: weaker detections are dropped. suppression: chooses among boxes of one
+        object, NMS above an IoU of 0.3 by default. box_voting: moves what it chose, where given.
+        max_detections: most a picture, of all classes. box_std: what the box targets were divided
+        by.
     """
 
     def __init__(
         self,
         *,
         score_threshold: float = 1e-3,
-        nms_threshold: float = 0.3,
+        suppression: Suppression | None = None,
+        box_voting: BoxVoting | None = None,
         max_detections: int = 300,
         box_std: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
     ) -> None:
         self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
+        self.suppression = suppression or HardNMS()
+        self.box_voting = box_voting
         self.max_detections = max_detections
         self.box_std = tuple(box_std)
 
@@ -62,5 +65,11 @@ class PostProcess:
         labels = classes + 1
         boxes = boxes[rows, labels.clamp(max=boxes.shape[1] - 1)]
         scores = scores[rows, labels]
-        kept = nms(boxes, scores, self.nms_threshold, groups=labels, limit=self.max_detections)
-        return Detections(boxes[kept], scores[kept], labels[kept], rois=rois[rows[kept]])
+        kept, found = self.suppression(boxes, scores, labels, self.max_detections)
+        places = boxes[kept]
+        if self.box_voting is not None:
+            places, rescored = self.box_voting(boxes, scores, kept, labels)
+            if rescored is not None:
+                found, order = rescored.sort(descending=True, stable=True)
+                kept, places = kept[order], places[order]
+        return Detections(places, found, labels[kept], rois=rois[rows[kept]])

@@ -89,10 +89,20 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """images: [N, 3, H, W] normalised -> conv4, ceil(H / 16) x ceil(W / 16) cells, and
         conv5 (or conv4 again) with `roi_stride` for 16."""
+        conv4 = self.trunk(images)
+        return Features(rpn=conv4, roi=self.layer4(conv4))
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """What proposals and heads share: images [N, 3, H, W] -> conv4."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-        conv4 = self.layer3(self.layer2(self.layer1(x)))
-        return Features(rpn=conv4, roi=self.layer4(conv4))
+        conv4: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return conv4
+
+    @property
+    def above_trunk(self) -> nn.Module:
+        """What only heads read through: conv5."""
+        return self.layer4
 
     def split_off_tail(self) -> Tail:
         """Take conv5 away: for a head that runs it on every RoI (see `PooledHead`) or for one that

@@ -216,12 +216,33 @@ class RegionProposalNetwork(nn.Module):
         """N tensors [P_i, 4] of proposals in pixels of the resized picture, without gradient
         (approximate joint training), and the losses: none without targets."""
         outputs = self.head(features.rpn)
-        height, width = features.rpn.shape[-2:]
-        anchors = self.anchors(height, width)
+        count = self.test_proposals if targets is None else self.train_proposals
+        proposals = self._best(outputs, batch, features.rpn, count)
+        losses = {} if targets is None else self._losses(outputs, batch, features.rpn, targets)
+        return proposals, losses
+
+    def propose(self, batch: ImageBatch, maps: Tensor) -> list[Tensor]:
+        """The proposals of a training step, of a network that does not learn in it.
+
+        maps: [N, Cr, H, W], conv4.
+        """
+        return self._best(self.head(maps), batch, maps, self.train_proposals)
+
+    def losses(self, batch: ImageBatch, maps: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        """The losses of a training step that needs no proposals. maps: [N, Cr, H, W], conv4."""
+        return self._losses(self.head(maps), batch, maps, targets)
+
+    def _best(
+        self, outputs: RPNOutputs, batch: ImageBatch, maps: Tensor, count: int
+    ) -> list[Tensor]:
+        height, width = maps.shape[-2:]
         scores = (outputs.logits[..., 1] - outputs.logits[..., 0]).detach().float()
         in_pictures = self.anchors.in_pictures(batch.sizes, height, width)
         scores = scores.masked_fill(~in_pictures, -torch.inf)
-        count = self.test_proposals if targets is None else self.train_proposals
-        proposals = self.select(scores, outputs.deltas.detach().float(), anchors, batch, count)
-        losses = {} if targets is None else self.loss(outputs, anchors, batch, targets)
-        return proposals, losses
+        anchors = self.anchors(height, width)
+        return self.select(scores, outputs.deltas.detach().float(), anchors, batch, count)
+
+    def _losses(
+        self, outputs: RPNOutputs, batch: ImageBatch, maps: Tensor, targets: list[Target]
+    ) -> dict[str, Tensor]:
+        return self.loss(outputs, self.anchors(*maps.shape[-2:]), batch, targets)

@@ -8,6 +8,7 @@ Legend: N pictures, P proposals of a picture, S box sets, C classes without back
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Literal
 
 import torch
@@ -21,7 +22,9 @@ from rfcn.structures import Candidates, Detections, Features, ImageBatch, Pyrami
 CANONICAL_AREA = 224.0**2
 """A RoI is read at the scale where its area is nearest to this (SPPnet; py-R-FCN)."""
 
-Assignment = Literal["nearest", "every"]
+Assignment = Literal["nearest", "adjacent", "every"]
+READ_AT = {"nearest": 1, "adjacent": 2}
+"""At how many sizes a RoI is read."""
 
 
 class OneLook(nn.Module):
@@ -64,7 +67,9 @@ class TestTimeDetector(nn.Module):
     Args:
         detector: what looks. Its post-processing chooses among what all looks found.
         assignment: with several scales, each RoI is read at the one where its area is nearest to
-            224 x 224 pixels (`nearest`), or at `every` one.
+            224 x 224 pixels (`nearest`); at the two nearest, where the head's layers read the
+            larger of what was described at each, number by number (`adjacent`: maxout, as in He et
+            al.; for heads that describe RoIs); or at `every` one.
         flip: look at the mirrored pictures too, and average scores and boxes.
         box_iterations: how often regressed boxes become RoIs again; what they say joins what the
             first ones said.
@@ -137,6 +142,10 @@ class TestTimeDetector(nn.Module):
     ) -> list[Candidates]:
         """What the RoIs of each picture (original pixels) say, each at the scale it belongs to."""
         places = [self._places(levels, boxes, picture) for picture, boxes in enumerate(rois)]
+        if self.assignment == "adjacent" and len(levels) > 1:
+            sides = zip(*levels, strict=True)  # as it is, in the mirror
+            looks = [self._merged_look(views, rois, places) for views in sides]
+            return [average(one) for one in zip(*looks, strict=True)]
         parts = []
         for level, views in enumerate(levels):
             here = [places_of_picture[level] for places_of_picture in places]
@@ -154,14 +163,43 @@ class TestTimeDetector(nn.Module):
         if self.assignment == "every" or len(levels) == 1:
             return [everywhere for _ in levels]
         areas = torch.stack([area(views[0].boxes(boxes, picture)) for views in levels])
-        nearest = (areas - CANONICAL_AREA).abs().argmin(dim=0)
-        return [everywhere[nearest == level] for level in range(len(levels))]
+        nearest = (areas - CANONICAL_AREA).abs().argsort(dim=0, stable=True)
+        chosen = nearest[: READ_AT[self.assignment]]
+        return [everywhere[(chosen == level).any(dim=0)] for level in range(len(levels))]
 
     def _look(self, view: View, rois: Sequence[Tensor]) -> list[Candidates]:
         """What RoIs in original pixels say in one view."""
         seen = [view.boxes(boxes, picture) for picture, boxes in enumerate(rois)]
-        outputs = self.detector.roi_head(view.features.roi, self.detector.rois(seen))
+        outputs = self.detector.look(view.batch, view.features, seen)
         found = self.detector.postprocess.candidates(outputs, seen, view.batch)
+        return self._upright(view, found)
+
+    def _merged_look(
+        self,
+        views: Sequence[View],
+        rois: Sequence[Tensor],
+        places: Sequence[Sequence[Tensor]],
+    ) -> list[Candidates]:
+        """What RoIs in original pixels say, each described in several views of one side."""
+        best: list[Tensor] = []
+        for level, view in enumerate(views):
+            here = [of_picture[level] for of_picture in places]
+            boxes = [one[place] for one, place in zip(rois, here, strict=True)]
+            seen = [view.boxes(one, picture) for picture, one in enumerate(boxes)]
+            regions = self.detector.regions(view.batch, seen)
+            described = self.detector.describing_head.describe(view.features.roi, *regions)
+            if not best:
+                best = [described.new_full((len(one), described.shape[1]), -inf) for one in rois]
+            parts = described.split([len(one) for one in seen])
+            for merged, place, part in zip(best, here, parts, strict=True):
+                merged[place] = torch.maximum(merged[place], part)
+        outputs = self.detector.describing_head.judge(torch.cat(best))
+        whole = replace(views[0].batch, sizes=views[0].batch.original_sizes)
+        shown = [views[0].original(boxes, picture) for picture, boxes in enumerate(rois)]
+        return self._upright(views[0], self.detector.postprocess.candidates(outputs, shown, whole))
+
+    def _upright(self, view: View, found: Sequence[Candidates]) -> list[Candidates]:
+        """What was found in a view, in the original picture, not in its mirror."""
         return [
             one._replace(boxes=view.original(one.boxes, picture))
             for picture, one in enumerate(found)

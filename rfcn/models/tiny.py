@@ -66,6 +66,16 @@ class TinyBackbone(nn.Module):
         self.roi_stride = self.stride
         return tail
 
+    def trunk(self, images: Tensor) -> Tensor:
+        """What proposals and heads share; see `ResNet.trunk`."""
+        conv4: Tensor = self.conv4(self.conv3(self.conv2(F.relu(self.norm1(self.conv1(images))))))
+        return conv4
+
+    @property
+    def above_trunk(self) -> nn.Module:
+        """What only heads read through: conv5."""
+        return self.conv5
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut (ResNet's basic block)."""

@@ -46,8 +46,18 @@ class VGG16(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """images: [N, 3, H, W] normalised -> conv5_3 twice, H // 16 x W // 16 cells."""
-        conv5 = self.features(images)
+        conv5 = self.trunk(images)
         return Features(rpn=conv5, roi=conv5)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """What proposals and heads share: images [N, 3, H, W] -> conv5_3."""
+        conv5: Tensor = self.features(images)
+        return conv5
+
+    @property
+    def above_trunk(self) -> nn.Module:
+        """What only heads read through: nothing, once fc6 and fc7 are split off."""
+        return self.classifier
 
     def split_off_tail(self) -> Tail:
         """Take fc6 and fc7 away, each with its ReLU and dropout: for a head that runs them on every

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from rfcn.config import parts
+from rfcn.models.heads.context import ContextHead
 from rfcn.models.heads.deformable_rfcn import DeformableRFCNHead
 from rfcn.models.heads.light import LightHead
 from rfcn.models.heads.pooled import PooledHead
@@ -112,7 +113,8 @@ def _pooled(
     around: Surroundings,
 ) -> PooledHead:
     assert body is not None, "the schema pairs such a head with a backbone that has a tail"
-    return PooledHead(
+    head = ContextHead if config.global_context else PooledHead
+    return head(
         POOLERS[config.pooler](size, around.stride),
         body.body,
         body.channels,

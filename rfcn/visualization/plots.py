@@ -21,8 +21,9 @@ SMOOTH_SHARE = 0.05
 def plot_losses(metrics: str | Path) -> Picture:
     """Draws the `metrics.jsonl` of a run folder -> uint8 [h, w, 3].
 
-    Panels: the loss, each `train/loss_*`, the learning rate, and every `val/mAP*`. A value that was
-    not finite (null) is left out. Raises DataError when the file cannot be read or holds no step.
+    Panels: the loss, each `train/loss_*`, the learning rate, and every `val/mAP*`. No line runs
+    from one stage of a training into the next. A value that was not finite (null) is left out.
+    Raises DataError when the file cannot be read or holds no step.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,14 +39,16 @@ def plot_losses(metrics: str | Path) -> Picture:
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
         steps, values = (np.array(column) for column in series[name])
-        if name.startswith("train/loss"):
-            axes.plot(steps, values, color=GREY, linewidth=0.8)
-            axes.plot(steps, _smooth(values), color=BLUE, linewidth=1.8)
-            axes.set_ylim(0, 1.05 * max(np.percentile(values, 99.5), 1e-9))
-        else:
-            marker = "o" if len(values) < 30 else None
-            axes.plot(steps, values, color=RED, linewidth=1.5, marker=marker, markersize=3.5)
-            axes.set_ylim(bottom=0)
+        is_loss = name.startswith("train/loss")
+        marker = "o" if len(values) < 30 else None
+        for part in _parts(steps, series.get("train/stage")):
+            x, y = steps[part], values[part]
+            if is_loss:
+                axes.plot(x, y, color=GREY, linewidth=0.8)
+                axes.plot(x, _smooth(y), color=BLUE, linewidth=1.8)
+            else:
+                axes.plot(x, y, color=RED, linewidth=1.5, marker=marker, markersize=3.5)
+        axes.set_ylim(0, 1.05 * max(np.percentile(values, 99.5), 1e-9) if is_loss else None)
         axes.set_title(f"{name}   last {values[-1]:.3g}", fontsize=10, loc="left")
         axes.grid(color="0.92", linewidth=0.6)
         axes.tick_params(labelsize=8, length=0)
@@ -85,6 +88,16 @@ def _is_shown(name: str) -> bool:
 def _place(name: str) -> int:
     """The losses first (in the order of the file), then the evaluation, then the learning rate."""
     return 0 if name.startswith("train/loss") else 2 if name == "train/lr" else 1
+
+
+def _parts(steps: np.ndarray, stages: Series | None) -> list[np.ndarray]:
+    """The places of `steps` that belong to each stage; all of them where there are no stages."""
+    places = np.arange(len(steps))
+    if stages is None:
+        return [places]
+    logged, numbers = map(np.array, stages)
+    own = numbers[np.searchsorted(logged, steps).clip(max=len(logged) - 1)]
+    return np.split(places, np.flatnonzero(np.diff(own)) + 1)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -57,6 +57,14 @@ def test_the_folder_is_named_after_the_run(
     assert len(list((tmp_path / "runs/eval_run/pictures/detections").iterdir())) == 1
 
 
+def test_what_a_test_does_can_be_overridden(trained_run, tmp_path: Path) -> None:
+    words = ["eval", "-w", str(trained_run.weights), "-o", str(tmp_path), "--set"]
+    assert main([*words, "model.postprocess.max_detections=1", "runtime.pictures=0"]) == 0
+    file = tmp_path / "eval" / "detections.json"
+    found = json.loads(file.read_text())["pictures"]
+    assert [len(one["scores"]) for one in found] == [1, 1, 1]
+
+
 def test_a_map_below_the_floor_ends_with_1(trained_run, capsys: pytest.CaptureFixture[str]) -> None:
     file = trained_run.output / "eval" / "detections.json"
     words = ["eval", "-w", str(trained_run.weights), "--detections", str(file)]

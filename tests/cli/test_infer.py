@@ -85,6 +85,12 @@ def test_nothing_above_the_threshold(
     assert ": nothing\n" in capsys.readouterr().out
 
 
+def test_what_a_test_does_can_be_overridden(infer, trained_run) -> None:
+    words = ("--threshold", "0", "--set", "model.postprocess.max_detections=3")
+    (record,) = infer(trained_run.pictures[0], *words)
+    assert len(record["detections"]) == 3
+
+
 def test_score_maps(infer, trained_run, tmp_path: Path) -> None:
     first, second = trained_run.pictures[:2]
     infer(first, second, "--threshold", "0.02", "--score-maps", "1")

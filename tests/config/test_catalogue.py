@@ -28,7 +28,8 @@ def test_looking_keys_up() -> None:
 
 def test_finding_the_places_of_a_name() -> None:
     catalogue = Catalogue()
-    assert catalogue.places("lr") == [("train.lr", None)]
+    assert catalogue.places("momentum") == [("train.momentum", None)]
+    assert catalogue.places("lr") == [("train.lr", None), ("train.scheme.lr", "alternating")]
     assert catalogue.places("foreground_iou") == [
         ("model.roi_loss.foreground_iou", "ohem"),
         ("model.roi_loss.foreground_iou", "sampled"),

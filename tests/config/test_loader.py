@@ -276,7 +276,8 @@ def test_c1_unlike_any_name_lists_the_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "place"),
     [
-        ("lr: 1", "train.lr"),
+        ("momentum: 1", "train.momentum"),
+        ("lr: 1", "train.lr or train.scheme.lr"),
         ("batch_size: 1", "train.batch_size"),
         ("device: cpu", "runtime.device"),
         ("backbone: {}", "model.backbone"),

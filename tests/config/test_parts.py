@@ -83,3 +83,14 @@ def test_nothing_of_a_file_of_proposals_is_guessed(key: str) -> None:
 def test_aligned_bins_have_one_form() -> None:
     message = refused(roi_head={"type": "rfcn", "pooler": "psroi_align", "form": "features"})
     assert "form features is there for the psroi_pool poolers only" in message
+
+
+@pytest.mark.parametrize(
+    ("head", "fits"), [("c4_frcnn", True), ("naive_frcnn", True), ("rfcn", False)]
+)
+def test_maxout_is_there_for_heads_with_layers_to_read_it(head: str, fits: bool) -> None:
+    model = {"roi_head": {"type": head}, "test_time": {"assignment": "adjacent"}}
+    if fits:
+        config_from_mapping({"model": model})
+    else:
+        assert "test_time.assignment adjacent" in refused(**model)

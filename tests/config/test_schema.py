@@ -15,6 +15,8 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+    {"model": {"postprocess": {"suppression": {"type": "soft_nms"}, "box_voting": {}}}},
+    {"train": {"scheme": {"type": "alternating"}}},
     {
         "model": {"proposer": {"type": "given"}},
         "data": {
@@ -27,12 +29,12 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
         },
     },
 )
-SECTION_OR_NULL = "data.proposals"
+SECTION_OR_NULL = ("data.proposals", "model.postprocess.box_voting")
 LEAVES = {
     key: (parts, value)
     for parts in OTHER_PARTS
     for key, value in leaves(config_from_mapping(parts).model_dump())
-    if key != SECTION_OR_NULL
+    if key not in SECTION_OR_NULL
 }
 
 
@@ -101,7 +103,7 @@ def test_c15_no_number_takes_nan_inf_or_a_boolean(key: str) -> None:
         ("model.roi_head.box_sets", "agnostc", "Did you mean 'agnostic'?"),
         ("model.backbone.type", "resnt", "Did you mean 'resnet'?"),
         ("data.train_short_sides", [600, 0], "an integer of at least 1"),
-        ("data.format", "coco", "'voc'"),
+        ("data.format", "yolo", "one of 'voc', 'coco'"),
         ("data.flip", "yes", "true or false"),
         ("data.workers", 1.0, "an integer of at least 0"),
         ("eval.iou_thresholds", [], "a list of numbers above 0 and up to 1, at least one"),

@@ -73,6 +73,22 @@ def test_the_plain_line_in_its_fixed_order(tmp_path, capsys):
     assert [line[20:] for line in kept] == [expected, "saved", "warning: careful"]
 
 
+def test_stages_are_numbered_and_their_losses_are_not_mixed(tmp_path, capsys):
+    with open_log(tmp_path, console=True, iterations=4, every=10) as log:
+        log.stage(1, of=2, until=1)
+        log.step(record(1))
+        log.stage(2, of=2, until=4)
+        for step in (2, 3, 4):
+            other = {"loss_rpn_cls": torch.tensor(float(step))}
+            log.step(StepRecord(step, 0.01, step, other, 1.0, 4, 0.25, 0.5))
+    first, second = lines(tmp_path)
+    assert (first["step"], first["train/stage"], first["train/loss_cls"]) == (1, 1, 1.0)
+    assert (second["step"], second["train/stage"], second["train/loss_rpn_cls"]) == (4, 2, 3.0)
+    assert "train/loss_cls" not in second
+    said = capsys.readouterr().out.splitlines()
+    assert [line[:19] for line in said] == ["stage 1/2 step 1/4 ", "stage 2/2 step 4/4 "]
+
+
 def test_gpu_memory_closes_the_line_where_there_is_one():
     metrics = {"train/lr": 1e-3, "train/loss": 1.0, "train/grad_norm": 1.0}
     metrics |= {"time/data": 0.0, "time/step": 0.1, "system/gpu_gigabytes": 3.14}

@@ -1,6 +1,6 @@
 import pytest
 
-from rfcn.engine.schedule import Schedule, describe_scaling, scaled
+from rfcn.engine.schedule import Schedule, describe_scaling, one_after_another, scaled
 
 PAPER = Schedule(lr=1e-3, iterations=30_000, lr_steps=(20_000,), warmup_iterations=1000)
 
@@ -60,3 +60,17 @@ def test_the_line_names_every_number_that_changed():
         "warm-up 1000 -> 4000",
     ):
         assert words in line
+
+
+def test_one_after_another_each_keeps_its_rates():
+    each = [
+        Schedule(1.0, 4, (2,), warmup_iterations=2, warmup_factor=0.5),
+        Schedule(3.0, 3, (), warmup_iterations=1, warmup_factor=0.2),
+        Schedule(5.0, 2, (1,)),
+    ]
+    alone = [one.lr_at(step) for one in each for step in range(1, one.iterations + 1)]
+    row = one_after_another(each)
+    assert [(one.begins_after, one.iterations) for one in row] == [(0, 4), (4, 7), (7, 9)]
+    through = [one.lr_at(s) for one in row for s in range(one.begins_after + 1, one.iterations + 1)]
+    assert through == alone == pytest.approx([0.5, 0.75, 0.1, 0.1, 0.6, 3.0, 3.0, 5.0, 0.5])
+    assert one_after_another(each[:1]) == each[:1]

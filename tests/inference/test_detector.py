@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rfcn.config.loader import override_config
 from rfcn.datasets.image import read_image
 from rfcn.errors import WeightsError
 from rfcn.inference.detector import Detector
@@ -49,6 +50,27 @@ def test_it_knows_its_classes_and_config(detector: Detector, trained_run) -> Non
     assert list(detector.class_names) == sorted(detector.class_names)
     assert detector.config.data.root == str(trained_run.data)
     assert not detector.model.training
+
+
+def test_the_same_weights_under_another_config(detector: Detector, images) -> None:
+    def under(*overrides: str) -> Detector:
+        return detector.with_config(override_config(detector.config, overrides))
+
+    plain, few, soft, again = (
+        one.predict(images[:1])[0]
+        for one in (
+            detector,
+            under("model.postprocess.max_detections=2"),
+            under("model.postprocess.suppression.type=soft_nms", "model.test_time.flip=true"),
+            under("data.val=train"),
+        )
+    )
+    assert torch.equal(few.scores, plain.scores[:2])
+    assert len(soft) > len(plain)
+    assert_same(again, plain)
+    assert detector.config.model.postprocess.max_detections == 300  # untouched
+    with pytest.raises(WeightsError, match="the weights do not fit the model"):
+        under("model.roi_head.reduction=8")
 
 
 def test_detections_are_sorted_and_inside_their_own_picture(detector: Detector, images) -> None:

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from rfcn.config.loader import override_config
 from rfcn.datasets.image import read_image
 from rfcn.errors import ConfigError
 from rfcn.inference.detector import Detector
-from rfcn.inference.explain import _moved_off, explain
+from rfcn.inference.explain import _moved_off, explain, has_score_maps
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,12 @@ def test_a_head_without_score_maps(trained_run, image) -> None:
     detector.model.roi_head = torch.nn.Identity()
     with pytest.raises(ConfigError, match="no position-sensitive score maps"):
         explain(detector, image, 0)
+
+
+def test_several_looks_have_no_one_explanation(detector: Detector, image) -> None:
+    config = override_config(detector.config, ["model.test_time.flip=true"])
+    several = detector.with_config(config)
+    assert has_score_maps(detector)
+    assert not has_score_maps(several)
+    with pytest.raises(ConfigError, match="more than once"):
+        explain(several, image, 0)

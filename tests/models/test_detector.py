@@ -126,6 +126,16 @@ def test_a_head_may_take_half_open_corners():
     assert rois.tolist() == [[0, 0, 0, 8, 8]]
 
 
+@pytest.mark.parametrize("targets", [None, ["targets"]])
+def test_a_head_may_ask_for_whole_pictures(targets):
+    """As rows of its own, without the padding of the batch."""
+    spine = dummy_spine()
+    spine.roi_head.reads_pictures = True
+    spine(batch_of(noise(64, 90), noise(48, 96)), targets)
+    [(_, _, pictures)] = spine.roi_head.asked
+    assert pictures.tolist() == [[0, 0, 0, 89, 63], [1, 0, 0, 95, 47]]
+
+
 # -------------------------------------------------------------------------------- whole, tiny
 
 

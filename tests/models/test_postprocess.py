@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from rfcn.models.postprocess import PostProcess
-from rfcn.structures import ImageBatch, RoIOutputs
+from rfcn.models.suppression import BoxVoting, HardNMS, SoftNMS
+from rfcn.structures import Candidates, ImageBatch, RoIOutputs
 
 STD = (0.1, 0.1, 0.2, 0.2)
 
@@ -32,12 +33,16 @@ def test_detections_equal_the_slow_version_on_1000_random_cases(box_sets, oracle
         logits = rng.normal(0, 1, (sum(counts), 4)).astype(np.float32)
         deltas = rng.normal(0, 2, (sum(counts), box_sets, 4)).astype(np.float32)
         settings = {"score_threshold": 0.15, "nms_threshold": 0.4}
+        suppression = HardNMS(settings["nms_threshold"])
         most = int(rng.integers(1, 20))
-        found = PostProcess(**settings, max_detections=most, box_std=STD)(
+        found = PostProcess(
+            score_threshold=settings["score_threshold"], suppression=suppression,
+            max_detections=most, box_std=STD,
+        )(
             RoIOutputs(torch.from_numpy(logits), torch.from_numpy(deltas)),
             [torch.from_numpy(one) for one in proposals],
             batch_of(sizes, original_sizes),
-        )
+        )  # fmt: skip
         start = 0
         for picture, count in enumerate(counts):
             rows = slice(start, start + count)
@@ -128,3 +133,48 @@ def test_detections_know_the_proposal_they_came_from():
     )
     assert found.rois.tolist() == [2, 1]
     assert_close(found.boxes, proposals[found.rois])
+
+
+# -------------------------------------------------------------- other choices among the doubles
+
+
+def one_class(*scores):
+    """Boxes of one class and one object: the first and the second nearly the same, the last apart;
+    the third the same as the first but of no score worth a look."""
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [50, 50, 60, 60]])
+    scores = torch.tensor(scores)
+    return Candidates(boxes[:, None], torch.stack([1 - scores, scores], dim=1), torch.arange(4) + 5)
+
+
+def test_soft_nms_lowers_scores_and_orders_by_them():
+    """What is below the threshold has no say, nor comes back."""
+    found = PostProcess(suppression=SoftNMS()).select(one_class(0.9, 0.8, 5e-4, 0.6))
+    assert found.rois.tolist() == [5, 8, 6]
+    assert_close(found.scores, torch.tensor([0.9, 0.6, 0.08]))
+    assert_close(found.boxes[2], torch.tensor([0.0, 0, 10, 9]))
+    limited = PostProcess(suppression=SoftNMS(), max_detections=2)
+    assert limited.select(one_class(0.9, 0.8, 5e-4, 0.6)).rois.tolist() == [5, 8]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "scores"), [("keep", [0.9, 0.6]), ("average", [0.5, 0.6]), ("maximum", [0.9, 0.6])]
+)
+def test_what_was_dropped_votes_on_what_was_kept(scoring, scores):
+    post = PostProcess(box_voting=BoxVoting(0.5, scoring))
+    found = post.select(one_class(0.9, 0.1, 5e-4, 0.6))
+    voted = torch.tensor([0.0, 0, 10, (0.9 * 10 + 0.1 * 9) / 1.0])
+    by_roi = dict(zip(found.rois.tolist(), found.boxes, strict=True))
+    assert_close(by_roi[5], voted)
+    assert_close(by_roi[8], torch.tensor([50.0, 50, 60, 60]))
+    assert_close(found.scores, torch.tensor(sorted(scores, reverse=True)))
+    assert found.rois.tolist() == ([8, 5] if scoring == "average" else [5, 8])
+
+
+@pytest.mark.parametrize("suppression", [HardNMS(), SoftNMS(), SoftNMS(method="gaussian")])
+@pytest.mark.parametrize("scoring", ["keep", "average", "maximum"])
+def test_nothing_to_choose_from(suppression, scoring):
+    """T7."""
+    post = PostProcess(suppression=suppression, box_voting=BoxVoting(0.5, scoring))
+    found = post.select(one_class(0.0, 0.0, 0.0, 0.0))
+    assert found.boxes.shape == (0, 4)
+    assert (len(found), found.labels.dtype) == (0, torch.int64)

@@ -204,3 +204,11 @@ def test_conv5_split_off_is_run_by_somebody_else():
     assert_close(rest.roi, whole.rpn)
     assert (network.roi_channels, network.roi_stride, tail.channels) == (256, 16, 512)
     assert_close(tail.body(rest.roi), whole.roi.mean((2, 3)))
+
+
+def test_the_trunk_ends_where_proposals_read():
+    network = ResNet(18)
+    images = torch.randn(1, 3, 64, 64)
+    features = network(images)
+    assert torch.equal(network.trunk(images), features.rpn)
+    assert torch.equal(network.above_trunk(features.rpn), features.roi)

@@ -251,6 +251,14 @@ def test_targets_decide_what_comes_back_not_the_mode():
         assert proposals[0].shape == (20, 4)
 
 
+def test_half_of_a_training_step_is_that_half():
+    rpn, batch = small_rpn(), batch_of((128, 128))
+    features, targets = features_for(batch), [target_of((10, 10, 40, 40))]
+    proposals, losses = rpn(batch, features, targets)
+    assert torch.equal(rpn.propose(batch, features.rpn)[0], proposals[0])
+    assert rpn.losses(batch, features.rpn, targets) == losses
+
+
 def test_the_surest_object_is_proposed_first():
     """Object minus background decides, not the object's logit alone."""
     outputs = RPNOutputs(torch.tensor([[[0.0, 1], [9, 5], [-5, 0]]]), torch.zeros(1, 3, 4))

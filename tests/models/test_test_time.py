@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from rfcn.boxes import decode
 from rfcn.build import build_detector
 from rfcn.config.loader import config_from_mapping
+from rfcn.models.postprocess import PostProcess
+from rfcn.models.suppression import BoxVoting, SoftNMS
 from rfcn.models.test_time import (
     OneLook,
     TestTimeDetector,
@@ -65,6 +68,22 @@ def test_one_scale_is_the_plain_detector(detector, assignment):
         found = TestTimeDetector(detector, assignment=assignment)(Pyramid((batch,)))
         assert_same(OneLook(detector)(Pyramid((batch,))), expected)
     assert_same(found, expected)
+
+
+def test_doubles_of_all_looks_are_chosen_among_together(detector, monkeypatch):
+    """The same picture at two sizes, all of it read at both: every candidate comes twice, which
+    moves no box that its own double votes for."""
+    post = PostProcess(suppression=SoftNMS(method="gaussian"), box_voting=BoxVoting(0.999))
+    monkeypatch.setattr(detector, "postprocess", post)
+    batch = batch_of((96, 128))
+    with torch.no_grad():
+        expected = detector(batch)
+        found = TestTimeDetector(detector)(Pyramid((batch, batch)))
+        twice = TestTimeDetector(detector, assignment="every")(Pyramid((batch, batch)))
+    assert_same(found, expected)
+    assert twice[0].scores[0] == expected[0].scores[0]
+    assert_close(twice[0].boxes[0], expected[0].boxes[0])
+    assert len(twice[0]) > len(expected[0])  # a double is weaker, not gone
 
 
 def test_every_scale_twice_the_same_is_the_plain_detector(detector):
@@ -127,6 +146,8 @@ def test_each_roi_is_read_where_it_is_nearest_to_224_pixels():
     boxes = torch.tensor([[0.0, 0, 500, 500], [0, 0, 220, 230], [0, 0, 90, 100], [0, 0, 9, 9]])
     tester = TestTimeDetector(torch.nn.Module())
     assert [one.tolist() for one in tester._places(levels, boxes, 0)] == [[0], [1], [2, 3]]
+    two = TestTimeDetector(torch.nn.Module(), assignment="adjacent")
+    assert [one.tolist() for one in two._places(levels, boxes, 0)] == [[0, 1], [0, 1, 2, 3], [2, 3]]
     every = TestTimeDetector(torch.nn.Module(), assignment="every")
     assert [one.tolist() for one in every._places(levels, boxes, 0)] == [[0, 1, 2, 3]] * 3
 
@@ -162,6 +183,65 @@ def test_the_box_that_becomes_a_roi(sets, expected):
     assert found.tolist() == [boxes[0, expected].tolist()]
     nothing = Candidates(boxes[:0], scores[:0], torch.zeros(0, dtype=torch.int64))
     assert foreground_boxes(nothing).shape == (0, 4)
+
+
+@pytest.fixture(scope="module")
+def pooling_detector():
+    """With global context, so that every look has a picture of its own beside its RoIs."""
+    torch.manual_seed(0)
+    head = {"type": "c4_frcnn", "pool": 4, "global_context": True}
+    model = {**TINY, "roi_head": head, "test_time": {"assignment": "adjacent"}}
+    config = config_from_mapping({"model": model}, source="test").model
+    model = build_detector(config, ["cat", "dog"], pretrained=False).eval()
+    for layer in (model.roi_head.scores, model.roi_head.context_scores):
+        torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(model.roi_head.deltas.weight, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("assignment", ["nearest", "adjacent"])
+@pytest.mark.parametrize("sizes", [1, 2, 3])
+def test_sizes_that_are_the_same_are_one(pooling_detector, assignment, sizes):
+    batch = batch_of((96, 128), (80, 112), original=((192, 256), (160, 224)))
+    with torch.no_grad():
+        expected = pooling_detector(batch)
+        tester = TestTimeDetector(pooling_detector, assignment=assignment)
+        assert_same(tester(Pyramid((batch,) * sizes)), expected)
+
+
+def test_maxout_of_the_two_nearest_sizes(pooling_detector):
+    """By hand: each RoI described at its two sizes, the larger of each number, then the layers."""
+    pictures = [batch_of((side, side), original=((200, 200),)) for side in (64, 96, 160)]
+    tester = TestTimeDetector(pooling_detector, assignment="adjacent")
+    boxes = torch.tensor([[0.0, 0, 200, 200], [20, 30, 180, 190], [5, 5, 195, 150]])
+    head = pooling_detector.roi_head
+    with torch.no_grad():
+        levels = [tester._views(batch) for batch in pictures]
+        [found] = tester._candidates(levels, [boxes])
+        described = []
+        for (view,) in levels[1:]:  # none of the boxes comes near 224 pixels
+            regions = pooling_detector.regions(view.batch, [view.boxes(boxes, 0)])
+            described.append(head.describe(view.features.roi, *regions))
+        outputs = head.judge(torch.maximum(*described))
+    assert_close(found.scores, outputs.class_logits.softmax(dim=1))
+    moved = decode(outputs.box_deltas, boxes[:, None], (0.1, 0.1, 0.2, 0.2)).clamp(0, 200)
+    assert_close(found.boxes, moved)
+    assert not torch.equal(described[0], described[1])
+
+
+def test_the_mirror_of_merged_sizes_treats_both_sides_alike(pooling_detector):
+    batches = [batch_of((64, 96)), batch_of((64, 96), seed=1)]
+    tester = TestTimeDetector(pooling_detector, assignment="adjacent", flip=True)
+    boxes = torch.tensor([[8.0, 8, 72, 60], [40, 16, 90, 60]])
+    turned = torch.stack([96 - boxes[:, 2], boxes[:, 1], 96 - boxes[:, 0], boxes[:, 3]], dim=1)
+    with torch.no_grad():
+        [here] = tester._candidates([tester._views(one) for one in batches], [boxes])
+        mirrored = [tester._views(mirror_pictures(one)) for one in batches]
+        [there] = tester._candidates(mirrored, [turned])
+    assert_close(here.scores, there.scores)
+    back = there.boxes.clone()
+    back[..., [0, 2]] = 96 - there.boxes[..., [2, 0]]
+    assert_close(here.boxes, back, rtol=0, atol=1e-3)
 
 
 def test_several_scales_of_a_whole_detector(detector):

@@ -71,3 +71,11 @@ def test_conv5_can_be_split_off():
     torch.testing.assert_close(rest.roi, whole.rpn)
     torch.testing.assert_close(tail.body(rest.roi), whole.roi.mean((2, 3)))
     assert (backbone.roi_stride, tail.channels) == (8, 32)
+
+
+def test_the_trunk_ends_where_proposals_read():
+    network = TinyBackbone(8)
+    images = torch.randn(1, 3, 64, 64)
+    features = network(images)
+    assert torch.equal(network.trunk(images), features.rpn)
+    assert torch.equal(network.above_trunk(features.rpn), features.roi)

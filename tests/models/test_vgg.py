@@ -75,3 +75,10 @@ def test_a_file_of_the_features_alone_leaves_fc_untrained():
     state["classifier.0.bias"].fill_(torch.nan)
     state["classifier.3.bias"].fill_(torch.nan)
     assert load_stages(small, state, "file") == ["fc"]
+
+
+def test_all_convolutions_are_shared():
+    network = on_meta()
+    network.split_off_tail()
+    assert network.trunk(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 512, 4, 4)
+    assert list(network.above_trunk.parameters()) == []

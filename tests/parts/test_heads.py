@@ -8,6 +8,7 @@ from torch import nn
 
 from rfcn.config import parts, schema
 from rfcn.config.parts import AnyRoIHead
+from rfcn.models.heads.context import ContextHead
 from rfcn.models.heads.pooled import PooledHead
 from rfcn.models.heads.poolers import PositionSensitiveAlign
 from rfcn.models.tiny import TinyBackbone
@@ -76,6 +77,22 @@ def test_every_head_that_pools(section, backbone, size, channels, kind, pooler, 
     assert head.inclusive_corners == (pooler != "align")
     assert head.scores.in_features == head.deltas.in_features == channels
     assert (head.scores.out_features, head.deltas.out_features) == (21, 4 * BOX_SETS[kind])
+
+
+@pytest.mark.parametrize(
+    ("section", "backbone"),
+    [
+        (parts.NaiveFRCNN(type="naive_frcnn"), TINY),
+        (parts.C4FRCNN(type="c4_frcnn"), TINY),
+        (parts.FCFRCNN(type="fc_frcnn"), VGG),
+    ],
+    ids=["naive", "c4", "fc"],
+)
+@pytest.mark.parametrize("context", [True, False])
+def test_global_context_of_every_head_that_pools(section, backbone, context):
+    _, head = on_meta(section.model_copy(update={"global_context": context}), backbone)
+    assert isinstance(head, ContextHead) == context
+    assert isinstance(head, PooledHead)
 
 
 def test_what_runs_on_every_roi():

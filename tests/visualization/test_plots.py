@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rfcn.errors import DataError
-from rfcn.visualization.plots import _read, _smooth, plot_losses
+from rfcn.visualization.plots import _parts, _read, _smooth, plot_losses
 
 
 def write(path, records, tail=""):
@@ -66,3 +66,25 @@ def test_the_smooth_line_is_a_centred_mean():
     assert smooth[50] == pytest.approx(values[48:53].mean())
     assert smooth[0] == pytest.approx(values[:3].mean())
     assert _smooth(np.array([3.0])).tolist() == [3]
+
+
+def test_a_line_ends_with_its_stage():
+    stages = ([2.0, 4, 6, 8, 10, 12], [1.0, 1, 2, 3, 3, 4])
+    every = [part.tolist() for part in _parts(np.array(stages[0]), stages)]
+    assert every == [[0, 1], [2], [3, 4], [5]]
+    losses = [part.tolist() for part in _parts(np.array([2.0, 4, 8, 10]), stages)]
+    assert losses == [[0, 1], [2, 3]], "a loss of stages 1 and 3"
+    between = [part.tolist() for part in _parts(np.array([5.0, 11, 12]), stages)]
+    assert between == [[0], [1, 2]]
+    assert [part.tolist() for part in _parts(np.array([2.0, 4]), None)] == [[0, 1]]
+
+
+def test_stages_change_the_picture(tmp_path):
+    records = [{"step": n, "train/loss": float(n % 20)} for n in range(10, 50)]
+    staged = [{**record, "train/stage": 1 + record["step"] // 30} for record in records]
+    plain, broken = (
+        plot_losses(write(tmp_path / f"{name}.jsonl", lines))
+        for name, lines in (("plain", records), ("staged", staged))
+    )
+    assert plain.shape == broken.shape
+    assert not np.array_equal(plain, broken)

@@ -46,8 +46,17 @@ class PooledHead(nn.Module):
     def forward(self, features: Tensor, rois: Tensor) -> RoIOutputs:
         """features: [N, Cf, H, W], or the maps that the pooler takes; rois: [R, 5] -> raw scores
         [R, C+1] and offsets [R, S, 4]."""
-        x = self.body(self.pooler(features, rois))
-        return RoIOutputs(self.scores(x), self.deltas(x).view(-1, self.box_sets, 4))
+        return self.judge(self.describe(features, rois))
+
+    def describe(self, features: Tensor, rois: Tensor) -> Tensor:
+        """What the two layers read of each RoI: [R, D]."""
+        described: Tensor = self.body(self.pooler(features, rois))
+        return described
+
+    def judge(self, described: Tensor) -> RoIOutputs:
+        """What the two layers say: [R, D] -> raw scores [R, C+1] and offsets [R, S, 4]."""
+        deltas = self.deltas(described).view(-1, self.box_sets, 4)
+        return RoIOutputs(self.scores(described), deltas)
 
     def class_rows(self) -> dict[str, Tensor]:
         """The rows of each layer that belong to one class: layer -> [C+1, rows a class] int64."""

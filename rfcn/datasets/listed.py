@@ -1,0 +1,160 @@
+"""What data sets of any format share: objects in flat arrays, names of classes, and findings.
+
+A data set reads its files, tells `Findings` what was odd in them, and hands its objects over.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rfcn.datasets.image import read_image
+from rfcn.datasets.sample import Sample
+from rfcn.errors import DataError
+from rfcn.structures import Target
+
+Box = tuple[float, float, float, float]
+"""Half-open corners, in pixels of the picture."""
+
+_SHOWN = 5
+"""Examples a message names before it goes on counting."""
+
+
+class ListedPictures:
+    """Pictures on disk whose objects are known: the part of `Dataset` that no format changes."""
+
+    ids: list[str]
+    paths: list[str]
+    sizes: list[tuple[int, int]]
+    class_names: tuple[str, ...]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Picture number `index` (0-based) with all its objects, the difficult ones marked."""
+        path = self.paths[index]
+        image = read_image(path)
+        if image.shape[:2] != self.sizes[index]:
+            raise DataError(
+                f"{path}: the picture changed its size after the data set was read. Start again."
+            )
+        return Sample(image, self.target(index), self.ids[index], Path(path))
+
+    def target(self, index: int) -> Target:
+        """The objects of picture number `index`, without decoding it."""
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return Target(
+            boxes=torch.from_numpy(self._boxes[rows].copy()),
+            labels=torch.from_numpy(self._labels[rows].copy()),
+            difficult=torch.from_numpy(self._difficult[rows].copy()),
+        )
+
+    def _keep(self, objects: Iterable[Sequence[tuple[Box, int, bool]]]) -> None:
+        """The (box, label, difficult) of each picture's objects, picture by picture: flat arrays,
+        of which picture i owns rows starts[i] to starts[i + 1]."""
+        kept: list[tuple[Box, int, bool]] = []
+        starts = [0]
+        for of_picture in objects:
+            kept += of_picture
+            starts.append(len(kept))
+        self._starts = np.array(starts)
+        self._boxes = np.array([box for box, _, _ in kept], dtype=np.float32).reshape(-1, 4)
+        self._labels = np.array([label for _, label, _ in kept], dtype=np.int64)
+        self._difficult = np.array([flag for _, _, flag in kept], dtype=bool)
+
+
+# -------------------------------------------------------------------------------------- findings
+
+
+@dataclass
+class Findings:
+    """What was odd in the files, by kind, with where; turned into notes or into an error."""
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str) -> None:
+        """Another place of a kind."""
+        self.places.setdefault(kind, []).append(where)
+
+    def __getitem__(self, kind: str) -> list[str]:
+        return self.places.get(kind, [])
+
+    def notes(self, sentences: dict[str, str]) -> list[str]:
+        """One sentence a kind, with how many and where; kinds without any are left out."""
+        return [
+            f"{sentence}: {len(self[kind])} ({some(self[kind])})."
+            for kind, sentence in sentences.items()
+            if self[kind]
+        ]
+
+    def stop_at_bad_boxes(self) -> None:
+        """Raises DataError where a box of kind `bad`, without area, was found."""
+        if self["bad"]:
+            raise DataError(
+                f"{len(self['bad'])} boxes have no area: "
+                f"{some(self['bad'])}. Mend them, or set `data.bad_box: drop`."
+            )
+
+
+def some(places: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = f", and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    return ", ".join(places[:_SHOWN]) + more
+
+
+# --------------------------------------------------------------------------------------- classes
+
+
+def checked_names(classes: Sequence[str] | str) -> tuple[str, ...]:
+    """Class names in label order, of a list or of a text file with one a line.
+
+    Raises:
+        DataError: the file cannot be read; a name is empty or comes twice.
+    """
+    source = "`data.classes`"
+    if isinstance(classes, str):
+        source, classes = classes, _read_classes(Path(classes))
+    names = tuple(classes)
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if not names or "" in names or repeated:
+        fault = f"{', '.join(repeated)} twice" if any(repeated) else "no or empty names"
+        raise DataError(f"{source}: a list of classes with {fault}. List each name once.")
+    return names
+
+
+def _read_classes(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise DataError(
+            f"`data.classes`: {path} cannot be read as a text file with one class name "
+            f"a line ({fault}). (A single class is written [{path}].)"
+        ) from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def stop_at_unknown(named: Iterable[tuple[str, Path]], known: Sequence[str]) -> None:
+    """Raises DataError where an object, as (class name, file), is of none of the known classes."""
+    listed_names = frozenset(known)
+    unknown = [(name, file) for name, file in named if name not in listed_names]
+    if not unknown:
+        return
+    count = Counter(name for name, _ in unknown)
+    listed = ", ".join(f"{name!r} ({n} objects{_near(name, known)})" for name, n in count.items())
+    raise DataError(
+        f"Classes in the annotations that are not among the {len(known)} known ones: "
+        f"{listed}; first in {unknown[0][1]}. Add them to `data.classes`, mend the files, or "
+        "set `data.unknown_class: skip`."
+    )
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    lower = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower(), lower, n=1)
+    return f", nearest {lower[near[0]]!r}" if near else ""
