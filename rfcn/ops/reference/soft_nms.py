@@ -1,6 +1,7 @@
 """soft_nms from its definition: one box taken at a time, the others' scores lowered."""
 
-import numpy as np
+import math
+
 from torch import Tensor
 
 
@@ -16,7 +17,7 @@ def soft_nms(
     limit: int | None = None,
 ) -> tuple[list[int], list[float]]:
     """The taken indices, best first, and their scores when taken, all in float64."""
-    rows = boxes.double().numpy()
+    rows = boxes.double().tolist()
     left = {n: float(s) for n, s in enumerate(scores.tolist()) if s >= score_threshold}
     taken: dict[int, float] = {}
     while left and (limit is None or len(taken) < limit):
@@ -27,7 +28,7 @@ def soft_nms(
                 continue
             overlap = _iou(rows[best], rows[n])
             if method == "gaussian":
-                left[n] *= float(np.exp(-(overlap**2) / sigma))
+                left[n] *= math.exp(-(overlap**2) / sigma)
             elif overlap > threshold:
                 left[n] *= 1 - overlap
             if left[n] < score_threshold:
@@ -35,9 +36,11 @@ def soft_nms(
     return list(taken), list(taken.values())
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+def _iou(a: list[float], b: list[float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     if not (width > 0 and height > 0):
         return 0.0
-    both = float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2]))
-    return float(width * height) / (both - float(width * height))
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    ratio = width * height / (both - width * height)
+    return ratio if ratio > 0 else 0.0  # NaN: numbers that are not finite
