@@ -144,4 +144,4 @@ def _slopes(maps: np.ndarray, corners: list[Corner]) -> list[Any]:
 def _add(result: np.ndarray, corners: list[Corner], share: np.ndarray) -> None:
     """The transpose of `_values`, where each sample has the same gradient [C]."""
     for cells, weights, _ in corners:
-        np.add.at(result, (slice(None), *cells), share[:, None, None] * weights)
+        np.add.at(result, (slice(None), *cells), share[:, None, None] * weights)  # type: ignore[arg-type]
