@@ -1,6 +1,8 @@
 """The benchmark method: what is timed, and tables that cannot drift from the figures."""
 
 import dataclasses
+import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -75,6 +77,47 @@ def test_a_report_keeps_its_circumstances(method, tmp_path, monkeypatch, capsys)
     assert "copy 9.5 GB/s" in page
 
 
+SMALL = {
+    "psroi_pool": [(2, 3)],
+    "psroi_align": [(2, 3)],
+    "roi_align": [(4, 3, 2), (4, 3, 0)],
+    "roi_pool": [(4, 3)],
+    "roi_average_pool": [(2, 3)],
+    "deform_psroi_pool": [(2, 3)],
+    "nms": [("spread", 20), ("clustered", 20)],
+}
+"""Loads of the benchmark scripts on which they take milliseconds."""
+
+
+def test_every_operator_has_a_benchmark():
+    scripts = {file.stem.removeprefix("bench_") for file in FOLDER.glob("bench_*.py")}
+    assert scripts == {*SMALL, "head"}
+
+
+@pytest.mark.parametrize("op", SMALL)
+def test_a_benchmark_runs_and_holds_the_rival_to_the_same_results(op, method, monkeypatch):
+    common, tables = method
+    timed = common.interleave
+    monkeypatch.setattr(common, "interleave", lambda c, *_, **touches: timed(c, 1, **touches))
+    script = importlib.import_module(f"bench_{op}")
+    for name, value in (("HEIGHT", 6), ("WIDTH", 7)):
+        monkeypatch.setattr(script, name, value, raising=False)
+    try:
+        rows = [row for load in SMALL[op] for row in listed(script.bench(*load))]
+    finally:
+        for name in (f"bench_{op}", "loads"):
+            sys.modules.pop(name, None)
+    assert rows
+    for row in rows:
+        assert next(iter(row["ms"])).startswith(("rfcn", op))  # ours comes first
+    assert tables.markdown(rows).count("\n") == len(rows) + 1
+
+
+def listed(rows):
+    """A benchmark's rows, or its one row."""
+    return rows if isinstance(rows, list) else [rows]
+
+
 def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -95,8 +138,10 @@ def test_the_checks_of_the_gpu_script_compare(monkeypatch):
     said = list(gpu_cases.check(vote, "cpu", 1, 12))
     assert len(said) == 36
     assert not any(fault for _, fault in said)
-    calls = iter(range(1000))
-    other = dataclasses.replace(vote, call=lambda m, r: vote.call(m, r) * (1 + next(calls)))
+    factors = itertools.cycle(
+        range(1, 1000, 100)
+    )  # what is expected, then three orders thrice each
+    other = dataclasses.replace(vote, call=lambda m, r: vote.call(m, r) * next(factors))
     faults = [what for what, fault in gpu_cases.check(other, "cpu", 1, 12) if fault]
     assert len(faults) == 36
     assert not any(fault for _, fault in gpu_cases.check_nms("cpu", 70))

@@ -13,42 +13,32 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import fuzz_cases
 import numpy as np
 import torch
+from fuzz_compare import (
+    COMPILED,
+    FORMS,
+    MismatchError,
+    Trial,
+    backend,
+    close,
+    forward_and_backward,
+)
+from fuzz_suppression import try_box_voting, try_nms, try_soft_nms
 from roi_op_contract import RoIOpContract, Variant
-from torch import Tensor
 from tqdm import tqdm
 
-from rfcn.ops import library
 from rfcn.ops.checks import SEMANTICS
-from rfcn.ops.nms import nms
-from rfcn.ops.reference import nms as reference_nms
+from rfcn.ops.deform_psroi_pool import deform_psroi_pool
+from rfcn.ops.reference import deform_psroi_pool as deform
 
-COMPILED = library.LIBRARY
-PLAIN = library.load("torch", Path("."))
 CASES_OF_A_SEED = 10**9
-
-
-class MismatchError(AssertionError):
-    """What an operator did wrong."""
-
-
-@contextmanager
-def backend(live: library.Library) -> Iterator[None]:
-    """The operators as `live` has them: COMPILED, or PLAIN."""
-    before = library.LIBRARY
-    library.LIBRARY = live
-    try:
-        yield
-    finally:
-        library.LIBRARY = before
 
 
 # ----------------------------------------------------------------------------------- operators
@@ -81,6 +71,20 @@ def draw_output_size(choose: random.Random) -> Variant:
     return Variant(channels, {"output_size": size})
 
 
+def draw_samples(choose: random.Random) -> Variant:
+    """Bins, samples and groups of a deformable operator."""
+    k = choose.choice((1, 1, 1, 1, 2, 2, 3))
+    groups = choose.choice((1, 1, 2, 3)) if k < 3 else 1
+    classes = groups * choose.choice((1, 1, 2, 5))
+    arguments = {
+        "k": k,
+        "groups": groups,
+        "samples": choose.choice((1, 2, 4, 4, 5)),
+        "offset_scale": choose.choice((0.1, 0.1, 0.1, 1.0, -0.3, 0.0)),
+    }
+    return Variant(classes * k * k, arguments)
+
+
 def draw_sampling(variant: Variant, choose: random.Random, **more: Any) -> Variant:
     """The same, and how many samples a bin has."""
     arguments = {**variant.arguments, "sampling_ratio": choose.choice((0, 0, 1, 2, 2, 3)), **more}
@@ -106,6 +110,7 @@ DRAWN = {
     ),
     "deform_psroi_pool": draw_deformed,
     "roi_pool": draw_output_size,
+    "deform_psroi_pool": draw_samples,
 }
 """What is drawn for an operator; of others, the variants that their contract names."""
 
@@ -124,14 +129,6 @@ def contracts() -> dict[str, type[RoIOpContract]]:
 
 
 ROI_OPERATORS = contracts()
-
-
-class Trial(NamedTuple):
-    """One case that was tried."""
-
-    rows: int
-    words: str
-    fault: str = ""
 
 
 def try_roi_operator(op: str, number: int) -> Trial:
@@ -156,41 +153,47 @@ def _hold_against_the_definition(
     expected = subject.define(case.features, case.rois, case.variant)
     gradient = fuzz_cases.draw_gradient(number, expected.to(case.features.dtype))
     expected_back = subject.define_gradient(gradient, case.features, case.rois, case.variant)
-    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
-        runs = []
-        for threads in (1, 2) if name == "compiled" else (1,):
-            torch.set_num_threads(threads)
-            leaf = case.given.detach().requires_grad_()
-            with backend(live):
-                found = subject.call(leaf, case.rois, case.variant)
-                (back,) = torch.autograd.grad(found, leaf, gradient)
-            runs.append((found.detach(), back.flatten(1, -3)))
-        for forth, back in runs[1:]:
-            _same_bits(forth, runs[0][0], f"{name} forward")
-            _same_bits(back, runs[0][1], f"{name} backward")
-        _close(runs[0][0], expected, f"{name} forward")
-        _close(runs[0][1], expected_back, f"{name} backward")
+    for form in FORMS:
+        found, back = forward_and_backward(
+            form,
+            lambda features: subject.call(features, case.rois, case.variant),
+            [case.given],
+            gradient,
+        )
+        close(found, expected, f"{form} forward")
+        close(back.flatten(1, -3), expected_back, f"{form} backward")
 
 
-def _same_bits(a: Tensor, b: Tensor, what: str) -> None:
-    if not torch.equal(a, b):
-        raise MismatchError(f"{what}: other bits with other threads")
-
-
-def _close(found: Tensor, expected: Tensor, what: str) -> None:
-    if found.shape != expected.shape:
-        raise MismatchError(f"{what}: shape {list(found.shape)}, not {list(expected.shape)}")
-    if found.numel() == 0:
-        return
-    dtype = found.dtype
-    absolute = 1e-12 if dtype == torch.float64 else 1e-5
-    largest = max(1.0, float(expected.abs().max()))
-    error = (found.double() - expected).abs()
-    allowed = absolute * largest + torch.finfo(dtype).eps * expected.abs()
-    wrong = (~(error <= allowed)).nonzero()
-    if len(wrong):
-        at = tuple(wrong[0].tolist())
-        raise MismatchError(f"{what} at {at}: {float(found[at])}, not {float(expected[at])}")
+def try_offsets(op: str, number: int) -> Trial:
+    """One case of deform_psroi_pool with random offsets, whose gradient is compared too."""
+    case = fuzz_cases.draw_roi_case(number, draw_samples, most_rois=150, score_maps=True)
+    offsets, scale = fuzz_cases.draw_offsets(number, case)
+    arguments = {name: case.variant.arguments[name] for name in ("k", "samples", "offset_scale")}
+    sampling = deform.Sampling(spatial_scale=case.scale, **arguments)
+    words = f"{case}, offsets of {str(offsets.dtype)[6:]}"
+    try:
+        expected = deform.deform_psroi_pool(case.features, case.rois, offsets, sampling)
+        gradient = fuzz_cases.draw_gradient(number, expected.to(case.features.dtype))
+        to_maps, to_offsets = deform.deform_psroi_pool_backward(
+            gradient, case.features, case.rois, offsets, sampling
+        )
+        for form in FORMS:
+            found, *back = forward_and_backward(
+                form,
+                lambda maps, moves: deform_psroi_pool(
+                    maps, case.rois, moves, spatial_scale=case.scale, **arguments
+                ),
+                [case.given, offsets],
+                gradient,
+            )
+            close(found, expected, f"{form} forward")
+            close(back[0].flatten(1, -3), to_maps, f"{form} gradient of the maps")
+            # As precise as the coarser of the two dtypes.
+            moved = back[1] if found.dtype == torch.float64 else back[1].float()
+            close(moved, to_offsets, f"{form} gradient of the offsets", scale)
+    except Exception as error:
+        return Trial(len(case.rois), words, f"{type(error).__name__}: {error}")
+    return Trial(len(case.rois), words)
 
 
 def _break_a_row(subject: RoIOpContract, case: fuzz_cases.RoICase, number: int) -> None:
@@ -201,7 +204,7 @@ def _break_a_row(subject: RoIOpContract, case: fuzz_cases.RoICase, number: int) 
     rois[row, column] = choose.choice((torch.nan, torch.inf, -torch.inf))
     if column == 0:
         rois[row, 0] = choose.choice((torch.nan, -1, len(case.features), 0.5, 1e9))
-    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
+    for name, live in FORMS.items():
         with backend(live):
             try:
                 subject.call(case.given, rois, case.variant)
@@ -212,24 +215,12 @@ def _break_a_row(subject: RoIOpContract, case: fuzz_cases.RoICase, number: int) 
                 raise MismatchError(f"{name}: row {row} was broken, and nothing was said")
 
 
-def try_nms(op: str, number: int) -> Trial:
-    """One case of nms."""
-    boxes, scores, arguments = fuzz_cases.draw_boxes(number, most=150)
-    # The threshold is compared in the dtype of the boxes; the definition is told so.
-    exact = float(torch.tensor(arguments["threshold"], dtype=boxes.dtype))
-    expected = reference_nms.nms(boxes, scores, **{**arguments, "threshold": exact})
-    words = f"{len(boxes)} boxes, {str(boxes.dtype)[6:]}, {sorted(arguments)}"
-    for name, live in (("compiled", COMPILED), ("plain", PLAIN)):
-        with backend(live):
-            found = nms(boxes, scores, **arguments).tolist()
-        if found != expected:
-            return Trial(len(boxes), words, f"{name} keeps {found}, not {expected}")
-    return Trial(len(boxes), words)
-
-
 SUBJECTS: dict[str, Callable[[str, int], Trial]] = {
     **dict.fromkeys(ROI_OPERATORS, try_roi_operator),
+    "deform_psroi_pool, offsets": try_offsets,
     "nms": try_nms,
+    "soft_nms": try_soft_nms,
+    "box_voting": try_box_voting,
 }
 
 
@@ -247,13 +238,13 @@ class Tally:
     def table(self) -> str:
         """One line an operator, and one for all."""
         failed = Counter(op for op, _, _ in self.failures)
-        lines = [f"{'operator':<20}{'cases':>10}{'RoIs':>12}{'failures':>10}"]
+        lines = [f"{'operator':<28}{'cases':>10}{'RoIs':>12}{'failures':>10}"]
         lines += [
-            f"{op:<20}{cases:>10,}{self.rows[op]:>12,}{failed[op]:>10,}"
+            f"{op:<28}{cases:>10,}{self.rows[op]:>12,}{failed[op]:>10,}"
             for op, cases in self.cases.items()
         ]
         total = (sum(self.cases.values()), sum(self.rows.values()), len(self.failures))
-        return "\n".join([*lines, "{:<20}{:>10,}{:>12,}{:>10,}".format("all", *total)])
+        return "\n".join([*lines, "{:<28}{:>10,}{:>12,}{:>10,}".format("all", *total)])
 
 
 def fuzz(ops: list[str], seed: int, seconds: float, rows: int | None = None) -> Tally:
@@ -306,5 +297,5 @@ def main(argv: list[str] | None = None) -> int:
     tally = fuzz(ops, given.seed, given.seconds, given.rois)
     print(tally.table())
     for op, number, words in tally.failures[:50]:
-        print(f"\n{words}\n    python tools/fuzz_ops.py --op {op} --case {number}")
+        print(f"\n{words}\n    python tools/fuzz_ops.py --op '{op}' --case {number}")
     return 1 if tally.failures else 0

@@ -100,6 +100,23 @@ def evil_rois(
     return torch.cat([index, corners], dim=1)
 
 
+def draw_offsets(number: int, case: RoICase) -> tuple[Tensor, Tensor]:
+    """[R, G, 2, k, k] for a deformable case; and how much a unit of them moves each RoI's samples,
+    in cells but at least 1, [R, 1, 1, 1, 1] float64: the scale of their gradient."""
+    choose, g = random.Random(number), torch.Generator().manual_seed(number)
+    arguments = case.variant.arguments
+    k, count = arguments["k"], len(case.rois)
+    offsets = torch.randn(count, arguments["groups"], 2, k, k, generator=g, dtype=torch.float64)
+    far = _random(g, *offsets.shape) < 0.05
+    offsets = torch.where(far, offsets * choose.choice((10.0, 1e4, 1e30)), offsets)
+    if choose.random() < 0.3:
+        offsets = offsets.round()  # samples on rows and columns of cells
+    dtype = choose.choice((torch.float32, torch.float32, torch.float64))
+    sides = (case.rois[:, 3:].double() - case.rois[:, 1:3].double()).amax(dim=1) + 2
+    cells = abs(arguments["offset_scale"]) * case.scale * sides
+    return offsets.to(dtype), cells.clamp(min=1)[:, None, None, None, None]
+
+
 def draw_gradient(number: int, like: Tensor) -> Tensor:
     """A gradient of an output: dense, one number for all, one for all bins, or transposed."""
     choose, g = random.Random(number), torch.Generator().manual_seed(number)
@@ -115,7 +132,12 @@ def draw_gradient(number: int, like: Tensor) -> Tensor:
     return choose.choice(kinds)
 
 
-def draw_boxes(number: int, most: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+STRANGE = (torch.nan, torch.inf, -torch.inf, 3e38, -3e38, 0.0)
+
+
+def draw_boxes(
+    number: int, most: int, strange: tuple[float, ...] = STRANGE
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Boxes, scores, and the other arguments of nms."""
     choose, g = random.Random(number), torch.Generator().manual_seed(number)
     count = choose.choice((0, 1, 2, 63, 64, 65, most, most, most))
@@ -124,9 +146,8 @@ def draw_boxes(number: int, most: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
     boxes = torch.cat([corners, corners + _random(g, count, 2) * 40], dim=1)
     if choose.random() < 0.5:
         boxes = boxes.round()
-    strange = [torch.nan, torch.inf, -torch.inf, 3e38, -3e38, 0.0]
     if choose.random() < 0.3:
-        boxes = torch.where(_random(g, count, 4) < 0.95, boxes, _pick(g, count, strange))
+        boxes = torch.where(_random(g, count, 4) < 0.95, boxes, _pick(g, count, list(strange)))
     scores = _random(g, count, 1)[:, 0]
     if choose.random() < 0.5:
         scores = (scores * 8).round() / 8

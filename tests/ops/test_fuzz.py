@@ -1,14 +1,17 @@
 """The fuzzer passes on what is right, and catches what is wrong with a line that repeats it."""
 
 import re
+import shlex
 
 import fuzz
+import fuzz_suppression
 import pytest
 import torch
 
 
 def test_every_contract_is_fuzzed():
-    assert {"psroi_pool", "roi_pool", "nms"} <= set(fuzz.SUBJECTS)
+    others = {"nms", "soft_nms", "box_voting", "deform_psroi_pool, offsets"}
+    assert {"psroi_pool", "roi_pool", *others} <= set(fuzz.SUBJECTS)
     assert set(fuzz.DRAWN) <= set(fuzz.ROI_OPERATORS)
 
 
@@ -41,11 +44,63 @@ def test_a_broken_operator_is_caught_and_can_be_repeated(compiled, monkeypatch, 
         patch.setattr(contract, "call", breaking(contract.call))
         assert fuzz.main(["--op", "psroi_pool", "--rois", "1500"]) == 1
         said = capsys.readouterr().out
-        found = re.search(r"python tools/fuzz_ops.py (--op psroi_pool --case \d+)", said)
-        assert fuzz.main(found[1].split()) == 1
+        found = re.search(r"python tools/fuzz_ops.py (--op 'psroi_pool' --case \d+)", said)
+        assert fuzz.main(shlex.split(found[1])) == 1
         assert capsys.readouterr().out.startswith("fails: ")
-    assert fuzz.main(found[1].split()) == 0
+    assert fuzz.main(shlex.split(found[1])) == 0
     assert capsys.readouterr().out.startswith("passes: ")
+
+
+@pytest.mark.parametrize(
+    ("op", "where", "name", "breaking"),
+    [
+        (
+            "deform_psroi_pool, offsets",
+            fuzz,
+            "deform_psroi_pool",
+            lambda pool: (
+                lambda maps, rois, moves, **numbers: pool(
+                    maps, rois, 1.001 * moves - 0.001 * moves.detach(), **numbers
+                )
+            ),
+        ),
+        (
+            "soft_nms",
+            fuzz_suppression,
+            "soft_nms",
+            lambda keep: (
+                lambda *given, **numbers: tuple(
+                    one[: len(one) - len(one) // 40] for one in keep(*given, **numbers)
+                )
+            ),
+        ),
+        (
+            "soft_nms",
+            fuzz_suppression,
+            "soft_nms",
+            lambda keep: (
+                lambda *given, **numbers: tuple(
+                    one.roll(len(one) // 40) for one in keep(*given, **numbers)
+                )
+            ),
+        ),
+        (
+            "box_voting",
+            fuzz_suppression,
+            "box_voting",
+            lambda vote: (
+                lambda *given, **numbers: (
+                    vote(*given, **numbers)[0] + 1e-2,
+                    vote(*given, **numbers)[1],
+                )
+            ),
+        ),
+    ],
+    ids=["gradient of offsets", "boxes lost", "boxes in another order", "boxes moved"],
+)
+def test_other_operators_are_caught_too(compiled, monkeypatch, op, where, name, breaking):
+    monkeypatch.setattr(where, name, breaking(getattr(where, name)))
+    assert fuzz.fuzz([op], seed=1, seconds=600, rows=200).failures
 
 
 def test_the_table_counts_rois_and_failures():

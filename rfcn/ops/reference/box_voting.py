@@ -42,4 +42,5 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
     if not (width > 0 and height > 0):
         return 0.0
     common = width * height
-    return float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common))
+    ratio = float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common))
+    return ratio if ratio > 0 else 0.0  # NaN: sides longer than a number

@@ -13,9 +13,8 @@ def roi_average_pool(
     """features: [N, D, H, W], rois: [R, 5] -> [R, D, k, k] float64."""
     maps = features.detach().double().numpy()
     pooled = np.zeros((len(rois), maps.shape[1], k, k))
-    for r, i, j, (rows, columns) in bins(rois, k, spatial_scale, semantics, *maps.shape[2:]):
-        for channel, plane in enumerate(maps[int(rois[r, 0])]):
-            pooled[r, channel, i, j] = plane[rows, columns].mean()
+    for r, picture, i, j, (rows, columns) in bins(rois, k, spatial_scale, semantics, maps.shape):
+        pooled[r, :, i, j] = maps[picture, :, rows, columns].mean(axis=(1, 2))
     return torch.from_numpy(pooled)
 
 
@@ -28,9 +27,9 @@ def roi_average_pool_backward(
     semantics: str = "msra",
 ) -> Tensor:
     """gradient: [R, D, k, k] -> the gradient of features of `shape`, float64."""
-    given = gradient.detach().double().numpy()
+    given = gradient.detach().double().numpy()[..., None, None]
     result = np.zeros(shape)
-    for r, i, j, (rows, columns) in bins(rois, k, spatial_scale, semantics, *shape[2:]):
-        for channel, plane in enumerate(result[int(rois[r, 0])]):
-            plane[rows, columns] += given[r, channel, i, j] / plane[rows, columns].size
+    for r, picture, i, j, (rows, columns) in bins(rois, k, spatial_scale, semantics, shape):
+        cells = result[picture, :, rows, columns]
+        cells += given[r, :, i, j] / cells[0].size
     return torch.from_numpy(result)

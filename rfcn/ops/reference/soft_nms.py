@@ -1,6 +1,8 @@
 """soft_nms from its definition: one box taken at a time, the others' scores lowered."""
 
-import numpy as np
+import math
+from collections.abc import Callable
+
 from torch import Tensor
 
 
@@ -16,28 +18,53 @@ def soft_nms(
     limit: int | None = None,
 ) -> tuple[list[int], list[float]]:
     """The taken indices, best first, and their scores when taken, all in float64."""
-    rows = boxes.double().numpy()
+
+    def best(left: dict[int, float]) -> int:
+        return min(left, key=lambda n: (-left[n], n))
+
+    weight_of = decay(method, threshold, sigma)
+    return take(boxes, scores, weight_of, best, score_threshold, groups, limit)
+
+
+def decay(method: str, threshold: float, sigma: float) -> Callable[[float], float]:
+    """What a score is multiplied by, of the overlap."""
+    if method == "gaussian":
+        return lambda overlap: math.exp(-(overlap**2) / sigma)
+    return lambda overlap: 1 - overlap if overlap > threshold else 1.0
+
+
+def take(
+    boxes: Tensor,
+    scores: Tensor,
+    weight_of: Callable[[float], float],
+    choose: Callable[[dict[int, float]], int | None],
+    score_threshold: float,
+    groups: Tensor | None,
+    limit: int | None,
+) -> tuple[list[int], list[float]]:
+    """The same, where `choose` names the next box of those left and their scores; None ends."""
+    rows = boxes.double().tolist()
     left = {n: float(s) for n, s in enumerate(scores.tolist()) if s >= score_threshold}
     taken: dict[int, float] = {}
     while left and (limit is None or len(taken) < limit):
-        best = min(left, key=lambda n: (-left[n], n))
-        taken[best] = left.pop(best)
+        chosen = choose(left)
+        if chosen is None:
+            break
+        taken[chosen] = left.pop(chosen)
         for n in list(left):
-            if groups is not None and groups[n] != groups[best]:
+            if groups is not None and groups[n] != groups[chosen]:
                 continue
-            overlap = _iou(rows[best], rows[n])
-            if method == "gaussian":
-                left[n] *= float(np.exp(-(overlap**2) / sigma))
-            elif overlap > threshold:
-                left[n] *= 1 - overlap
+            left[n] *= weight_of(_iou(rows[chosen], rows[n]))
             if left[n] < score_threshold:
                 del left[n]
     return list(taken), list(taken.values())
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+def _iou(a: list[float], b: list[float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
     if not (width > 0 and height > 0):
         return 0.0
-    both = float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2]))
-    return float(width * height) / (both - float(width * height))
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    ratio = width * height / (both - width * height)
+    return min(ratio, 1.0) if ratio > 0 else 0.0  # NaN: numbers that are not finite

@@ -36,14 +36,14 @@ def test_smallest_side_and_rounding():
 
 def test_values_slopes_and_their_transpose():
     maps = np.array([[[0.0, 1], [2, 5]]])
-    rows, columns = np.array([0.25, 1.0]), np.array([0.5])
-    values = reference._values(maps, rows, columns)
+    corners = reference._corners(np.array([0.25, 1.0]), np.array([0.5]))
+    values = reference._values(maps, corners)
     assert values[0, :, 0].tolist() == [0.75 * 0.5 + 0.25 * 3.5, 3.5]
-    along_x, along_y = reference._slopes(maps, rows, columns)
+    along_x, along_y = reference._slopes(maps, corners)
     assert along_x[0, :, 0].tolist() == [0.75 * 1 + 0.25 * 3, 3]
     assert along_y[0, :, 0].tolist() == [3, 0]  # exactly on a row of cells: none across
     result = np.zeros_like(maps)
-    reference._add(result, rows, columns, np.array([2.0]))
+    reference._add(result, corners, np.array([2.0]))
     assert (result * maps).sum() == 2 * values.sum()
 
 
