@@ -17,7 +17,7 @@ from rfcn.engine.atomic import write_atomically
 from rfcn.engine.checkpoint import checkpoints
 from rfcn.experiment import run_experiment
 from rfcn.inference.detector import Detector
-from rfcn.reproduction.tables import SCALES, Row, Scale
+from rfcn.reproduction.tables import Row, Scale, Table
 
 TIMED_PICTURES = 10
 """Pictures of the validation set whose detection is timed, after one that is not."""
@@ -41,10 +41,16 @@ class Outcome:
 
 
 def row_config(
-    row: Row, scale: str, *, seed: int, data: str | None = None, overrides: Sequence[str] = ()
+    row: Row,
+    table: Table,
+    scale: str,
+    *,
+    seed: int,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
-    """The config of a row at a scale."""
-    chosen = SCALES[scale]
+    """The config of a row of a table at one of its scales."""
+    chosen = table.scales[scale]
     words = [*row.settings.get(scale, ()), f"runtime.seed={seed}"]
     if data is not None:
         words.append(f"data.root={json.dumps(data)}")
@@ -100,8 +106,8 @@ def run_row(
 
 def prepare_data(config: Config, scale: Scale) -> None:
     """Draw the generated set where a scale runs on it."""
-    if scale.generated:
-        make_shapes(expand_path(config.data.root, key="data.root"))
+    if scale.generated is not None:
+        make_shapes(expand_path(config.data.root, key="data.root"), kind=scale.generated)
 
 
 def _log_lines(folder: Path) -> list[dict]:

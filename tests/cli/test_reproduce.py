@@ -40,3 +40,9 @@ def test_a_table_is_run_row_by_row_and_a_broken_promise_is_said(two_rows, tmp_pa
 def test_an_unknown_row_is_refused_with_the_known_ones(two_rows, tmp_path, capsys):
     assert main(["reproduce", "two", "-o", str(tmp_path), "--rows", "three"]) == 2
     assert "--rows: no row three; this table has one, two." in capsys.readouterr().err
+
+
+def test_a_scale_that_a_table_lacks_is_refused(tmp_path, capsys):
+    command = ["reproduce", "position", "--scale", "paper", "-o", str(tmp_path)]
+    assert main(command) == 2
+    assert "--scale paper: position is run at toy only." in capsys.readouterr().err

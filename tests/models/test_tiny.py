@@ -71,3 +71,25 @@ def test_conv5_can_be_split_off():
     torch.testing.assert_close(rest.roi, whole.rpn)
     torch.testing.assert_close(tail.body(rest.roi), whole.roi.mean((2, 3)))
     assert (backbone.roi_stride, tail.channels) == (8, 32)
+
+
+@pytest.mark.parametrize(
+    ("stage", "stride", "seen"), [("conv2", 4, 15), ("conv3", 8, 39), ("conv4", 8, 71)]
+)
+def test_a_shallow_stage_sees_little(stage, stride, seen):
+    """The gradient of one cell reaches as many pixels as the docstring says. The norms are left
+    out: their statistics are of the whole picture."""
+    backbone = TinyBackbone(8, stride=8)
+    backbone.let_heads_read(stage)
+    for parent in list(backbone.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, nn.Identity())
+    picture = torch.randn(1, 3, 128, 128, requires_grad=True)
+    features = backbone(picture)
+    assert backbone.roi_stride == stride
+    assert features.roi.shape == (1, backbone.roi_channels, 128 // stride, 128 // stride)
+    middle = 64 // stride
+    features.roi[0, :, middle, middle].square().sum().backward()
+    rows = picture.grad[0].abs().sum(0).sum(1).nonzero()
+    assert rows.max() - rows.min() + 1 == seen

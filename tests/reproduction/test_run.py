@@ -6,7 +6,7 @@ import pytest
 
 from rfcn.config.loader import config_from_mapping, load_config
 from rfcn.reproduction import run
-from rfcn.reproduction.tables import Row
+from rfcn.reproduction.tables import Row, Table
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_fewer_rois():
 
 def test_a_scale_lies_between_the_row_and_the_command_line(trained_run, monkeypatch):
     row = Row("k1", "", "rfcn/r101_voc.yaml", 1.0, settings={"toy": ("model.roi_head.k=1",)})
-    config = run.row_config(row, "toy", seed=2, data="some: where", overrides=["train.lr=0.5"])
+    config = run.row_config(
+        row, Table("", (row,)), "toy", seed=2, data="some: where", overrides=["train.lr=0.5"]
+    )
     assert config.model.backbone.type == "tiny"
     assert config.model.roi_loss.type == "sampled"
     assert config.model.roi_head.k == 1

@@ -2,17 +2,49 @@
 
 import pytest
 
+from rfcn.datasets.shapes import POSITION
 from rfcn.reproduction.run import row_config
-from rfcn.reproduction.tables import SCALES, TABLES
+from rfcn.reproduction.tables import TABLES
 
-ROWS = [(name, row) for name, table in TABLES.items() for row in table.rows]
+ROWS = [
+    (table, row, scale) for table in TABLES.values() for row in table.rows for scale in table.scales
+]
+NAMES = [
+    f"{name}-{row.name}-{scale}"
+    for name, table in TABLES.items()
+    for row in table.rows
+    for scale in table.scales
+]
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{name}-{row.name}" for name, row in ROWS])
+@pytest.mark.parametrize(("table", "row", "scale"), ROWS, ids=NAMES)
 def test_every_row_is_a_config_at_every_scale(table, row, scale):
-    config = row_config(row, scale, seed=3)
+    config = row_config(row, table, scale, seed=3)
     assert config.runtime.seed == 3
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_rows_of_a_table_share_data_and_schedule_at_a_scale(table):
+    for scale in table.scales:
+        first, *others = (row_config(row, table, scale, seed=0) for row in table.rows)
+        for other in others:
+            assert other.data.root == first.data.root
+            assert other.train.iterations == first.train.iterations
+
+
+def test_the_rows_of_position_differ_in_the_head_alone():
+    """And their data are those that the generator promises to be told apart by position alone."""
+    table = TABLES["position"]
+    configs = {row.name: row_config(row, table, "toy", seed=0) for row in table.rows}
+    assert table.scales["toy"].generated == "position"
+    for config in configs.values():
+        assert not config.data.flip
+        assert config.model.proposer == configs["k1"].model.proposer
+        assert config.model.roi_loss == configs["k1"].model.roi_loss
+    read = {name: config.model.roi_head.features for name, config in configs.items()}
+    assert {name for name, features in read.items() if features != "conv2"} == {"k1_deep"}
+    scene_sizes = {side for size in POSITION.sizes for side in size}
+    assert {configs["k1"].data.test_short_side, configs["k1"].data.max_long_side} == scene_sizes
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
