@@ -40,11 +40,14 @@ def run(args: argparse.Namespace) -> int:
             f"--scale {args.scale}: {args.table} is run at {', '.join(table.scales)} only."
         )
     output = Path(args.output or f"runs/reproduce/{args.table}-{args.scale}")
-    rows = [row for row in table.rows if not args.rows or row.name in args.rows]
-    unknown = set(args.rows or ()) - {row.name for row in table.rows}
+    offered = table.rows_at(args.scale)
+    rows = [row for row in offered if not args.rows or row.name in args.rows]
+    unknown = set(args.rows or ()) - {row.name for row in offered}
     if unknown:
-        names = ", ".join(row.name for row in table.rows)
-        raise ConfigError(f"--rows: no row {', '.join(sorted(unknown))}; this table has {names}.")
+        names = ", ".join(row.name for row in offered)
+        raise ConfigError(
+            f"--rows: no row {', '.join(sorted(unknown))}; at this scale the table has {names}."
+        )
     outcomes: list[Outcome] = []
     for seed in range(args.seeds or table.seeds):
         for row in rows:
