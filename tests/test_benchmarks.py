@@ -20,7 +20,7 @@ def method(monkeypatch):
     import tables
 
     yield common, tables
-    for name in ("common", "tables", "bench_systems", "loads"):
+    for name in ("common", "tables", "bench_systems", "loads", "torchvision_frcnn"):
         sys.modules.pop(name, None)
 
 
@@ -141,3 +141,27 @@ def test_proposals_of_systems_are_as_many_as_asked_for(method):
     boxes, losses = detector.proposer(batch, None, targets)
     assert boxes[0].shape == (40, 4)
     assert losses["rpn"] == 2
+
+
+def test_torchvisions_detector_keeps_the_contract(method):
+    """Losses with targets; without, detections in the pixels of the original picture."""
+    import torchvision_frcnn
+
+    table = torchvision_frcnn.TABLES["table3"]
+    config = torchvision_frcnn.row_config(
+        table.rows[0], table, "mini", seed=0, overrides=["model.backbone.weights=none"]
+    )
+    torch.manual_seed(0)
+    detector = torchvision_frcnn.TorchvisionDetector(config, classes=2)
+    box = torch.tensor([[8.0, 8, 70, 60]])
+    target = torchvision_frcnn.Target(box, torch.tensor([2]), torch.tensor([False]))
+    pixels = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    batch = torchvision_frcnn.ImageBatch(pixels, [(64, 80)], [(128, 160)])
+    losses = detector.train()(batch, [target])
+    assert len(losses) == 4
+    assert all(one.isfinite() and one.ndim == 0 for one in losses.values())
+    with torch.no_grad():
+        [found] = detector.eval()(batch)
+    assert len(found) > 0
+    assert set(found.labels.tolist()) <= {1, 2}
+    assert 80 < found.boxes[:, 2].max() <= 160
