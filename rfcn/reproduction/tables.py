@@ -25,6 +25,8 @@ class Row:
     """What a reader must know of the paper's figure."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Overrides of this row at a scale: scale -> `key=value`."""
+    over: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Config files laid on this row at a scale, in the place of the scale's own."""
     seconds: tuple[float | None, float | None] = (None, None)
     """A picture in training and at test, on the paper's K40."""
     scales: tuple[str, ...] | None = None
@@ -51,18 +53,23 @@ class Scale:
     """What the counts of RoIs are divided by."""
     generated: str | None = None
     """Kind of the generated data, drawn when it is not there."""
+    searched: bool = False
+    """Whether proposals that are not there are made, by Selective Search."""
 
 
 SCALES = {
     "paper": Scale("VOC 07+12, as published: days on GPUs"),
     "mini": Scale(
-        "ResNet-18 on a small real subset of VOC: hours on a CPU", over=("scales/mini.yaml",)
+        "ResNet-18 on a small real subset of VOC: hours on a CPU",
+        over=("scales/mini.yaml",),
+        searched=True,
     ),
     "toy": Scale(
         "a tiny backbone on drawn pictures, a tenth of the RoIs: minutes a row on a CPU",
         over=("scales/toy.yaml",),
         fewer_rois=10,
         generated="shapes",
+        searched=True,
     ),
 }
 
@@ -103,6 +110,16 @@ _MULTI_SCALE = _settings(
     mini="data.train_short_sides=[213,267,320,373,427] data.max_long_side=711",
 )
 _PAPER_ONLY = ("paper",)
+
+
+def _searched(scale: str) -> str:
+    """Overrides: proposals found by `rfcn make-proposals`' search, in files of this scale."""
+    files = " ".join(
+        f"data.proposals.{part}=[data/selective_search/{scale}_{part}.npz]"
+        for part in ("train", "val")
+    )
+    return f"{files} data.proposals.corners=x1y1x2y2 data.proposals.pixels=half_open"
+
 
 _POSITION = Table(
     "Position (the paper's point alone: no depth to learn it by)",
@@ -259,7 +276,8 @@ _PROPOSALS = Table(
             *("selective_search", "Selective Search", "paper/proposals/selective_search.yaml"),
             paper=77.2,
             remark=_UNVERIFIED,
-            scales=_PAPER_ONLY,
+            settings=_settings(toy=f"{_NARROW} {_searched('toy')}", mini=_searched("mini")),
+            over={"toy": ("scales/toy_given.yaml",), "mini": ("scales/mini_given.yaml",)},
         ),
         Row(
             *("edge_boxes", "Edge Boxes", "paper/proposals/edge_boxes.yaml", 77.8, _UNVERIFIED),
