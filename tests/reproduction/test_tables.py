@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from rfcn.datasets.shapes import POSITION
+from rfcn.parts.backbones import build_backbone
 from rfcn.reproduction.run import row_config
 from rfcn.reproduction.tables import TABLES
 
@@ -64,3 +67,17 @@ def test_every_config_of_a_table_is_a_row():
         if not file.stem.endswith(("50_ms", "101_ms", "152_ms"))
     }
     assert shipped == used
+
+
+def test_conv5_on_a_roi_is_light_at_the_toy_scale():
+    """So that Faster R-CNN, which runs it on each, trains in minutes."""
+    table = TABLES["table3"]
+    config = row_config(table.rows[0], table, "toy", seed=0)
+    assert config.model.roi_head.type == "c4_frcnn"
+    backbone, tail = build_backbone(config.model.backbone, "conv4", pretrained=False)
+    with FlopCounterMode(display=False) as counter:
+        tail.body(torch.zeros(1, backbone.roi_channels, *[config.model.roi_head.pool] * 2))
+    assert 0 < counter.get_total_flops() <= 0.05e9
+    counts = [row_config(row, table, "toy", seed=0).model.proposer for row in table.rows]
+    assert [one.train_proposals for one in counts] == [30, 30, 30, 30, 200, 200]
+    assert {one.test_proposals for one in counts} == {30}
