@@ -22,8 +22,8 @@ def method(monkeypatch):
     import tables
 
     yield common, tables
-    for name in ("common", "tables"):
-        sys.modules.pop(name)
+    for name in ("common", "tables", "bench_systems", "loads", "torchvision_frcnn"):
+        sys.modules.pop(name, None)
 
 
 def times(ms):
@@ -147,3 +147,66 @@ def test_the_checks_of_the_gpu_script_compare(monkeypatch):
     assert not any(fault for _, fault in gpu_cases.check_nms("cpu", 70))
     for name in [name for name in sys.modules if name in {p.stem for p in FOLDER.glob("*.py")}]:
         sys.modules.pop(name)
+
+
+def test_systems_are_counted_in_the_turn_that_is_not_timed(method, monkeypatch):
+    common, _ = method
+    import bench_systems
+
+    small, large = torch.ones(10, 10), torch.ones(20, 20)
+    turns = []
+    runs = {"a": lambda: (turns.append("a"), small @ small), "b": lambda: large @ large}
+    monkeypatch.setattr(bench_systems, "interleave", common.interleave)
+    counted = bench_systems.Counted(runs["a"])
+    counted()
+    counted()
+    assert counted.gmac == 1000 / 1e9
+    turns.clear()
+    row = bench_systems.compared({"part": "test"}, "2", runs, rounds=2)
+    assert turns == ["a"] * 3
+    assert (row["part"], row["counted"], row["aim"]) == ("test", "8.00", "2")
+    assert set(row["ms"]) == {"a", "b"}
+
+
+def test_proposals_of_systems_are_as_many_as_asked_for(method):
+    """Of a small network: the RPN runs, then so many boxes take the place of its own."""
+    import bench_systems
+
+    batch, targets = bench_systems.picture()
+    assert batch.tensor.shape == (1, 3, 600, 1000)
+    assert len(targets[0].labels) == 5
+
+    class Proposer(torch.nn.Module):
+        def forward(self, *_):
+            return [torch.zeros(3, 4)], {"rpn": torch.tensor(2.0)}
+
+    detector = torch.nn.Module()
+    detector.proposer = Proposer()
+    bench_systems.fixed_proposals(detector, 40)
+    boxes, losses = detector.proposer(batch, None, targets)
+    assert boxes[0].shape == (40, 4)
+    assert losses["rpn"] == 2
+
+
+def test_torchvisions_detector_keeps_the_contract(method):
+    """Losses with targets; without, detections in the pixels of the original picture."""
+    import torchvision_frcnn
+
+    table = torchvision_frcnn.TABLES["table3"]
+    config = torchvision_frcnn.row_config(
+        table.rows[0], table, "mini", seed=0, overrides=["model.backbone.weights=none"]
+    )
+    torch.manual_seed(0)
+    detector = torchvision_frcnn.TorchvisionDetector(config, classes=2)
+    box = torch.tensor([[8.0, 8, 70, 60]])
+    target = torchvision_frcnn.Target(box, torch.tensor([2]), torch.tensor([False]))
+    pixels = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    batch = torchvision_frcnn.ImageBatch(pixels, [(64, 80)], [(128, 160)])
+    losses = detector.train()(batch, [target])
+    assert len(losses) == 4
+    assert all(one.isfinite() and one.ndim == 0 for one in losses.values())
+    with torch.no_grad():
+        [found] = detector.eval()(batch)
+    assert len(found) > 0
+    assert set(found.labels.tolist()) <= {1, 2}
+    assert 80 < found.boxes[:, 2].max() <= 160

@@ -64,8 +64,9 @@ COMMANDS = {
     "reproduce": Command(
         "run a table of the paper and set both figures side by side",
         (
-            "rfcn reproduce depth --scale toy",
-            "rfcn reproduce depth --scale paper --data data/VOCdevkit",
+            "rfcn reproduce position",
+            "rfcn reproduce table2 --scale toy",
+            "rfcn reproduce table3 --scale paper --data data/VOCdevkit",
         ),
     ),
     "make-shapes": Command(

@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val", type=int, default=120, help="pictures to evaluate on (default: 120)"
     )
     parser.add_argument(
+        "--kind",
+        choices=("shapes", "position"),
+        default="shapes",
+        help="shapes: eight classes, that of the demo; position: four classes that differ only in "
+        "where a part sits, that of rfcn reproduce position",
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="another seed draws others (default: 0)"
     )
 
@@ -28,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("train", "val"):
         if getattr(args, name) < 1:
             raise ConfigError(f"--{name} {getattr(args, name)}: expected at least 1.")
-    folder = make_shapes(Path(args.output), train=args.train, val=args.val, seed=args.seed)
+    folder = make_shapes(
+        Path(args.output), train=args.train, val=args.val, seed=args.seed, kind=args.kind
+    )
     print(f"{args.train} + {args.val} pictures are in {folder}")
     return 0

@@ -34,20 +34,27 @@ def run(args: argparse.Namespace) -> int:
     from rfcn.reproduction.report import table_cells, unmet_margins, write_table
     from rfcn.reproduction.run import Outcome, prepare_data, row_config, run_row
 
-    table, scale = TABLES[args.table], SCALES[args.scale]
+    table = TABLES[args.table]
+    if args.scale not in table.scales:
+        raise ConfigError(
+            f"--scale {args.scale}: {args.table} is run at {', '.join(table.scales)} only."
+        )
     output = Path(args.output or f"runs/reproduce/{args.table}-{args.scale}")
-    rows = [row for row in table.rows if not args.rows or row.name in args.rows]
-    unknown = set(args.rows or ()) - {row.name for row in table.rows}
+    offered = table.rows_at(args.scale)
+    rows = [row for row in offered if not args.rows or row.name in args.rows]
+    unknown = set(args.rows or ()) - {row.name for row in offered}
     if unknown:
-        names = ", ".join(row.name for row in table.rows)
-        raise ConfigError(f"--rows: no row {', '.join(sorted(unknown))}; this table has {names}.")
+        names = ", ".join(row.name for row in offered)
+        raise ConfigError(
+            f"--rows: no row {', '.join(sorted(unknown))}; at this scale the table has {names}."
+        )
     outcomes: list[Outcome] = []
     for seed in range(args.seeds or table.seeds):
         for row in rows:
             config = row_config(
-                row, args.scale, seed=seed, data=args.data, overrides=args.overrides
+                row, table, args.scale, seed=seed, data=args.data, overrides=args.overrides
             )
-            prepare_data(config, scale)
+            prepare_data(config, table.scales[args.scale])
             outcome = run_row(row, config, output / row.name / f"seed{seed}")
             if isinstance(outcome, int):
                 print("stopped: give the same command again to go on")

@@ -67,7 +67,7 @@ class VGG16Backbone(Section):
 Backbone = Annotated[ResNetBackbone | VGG16Backbone | TinyBackbone, Field(discriminator="type")]
 
 
-Features = Literal["conv5", "conv5_stride_32", "conv5_deformable", "conv4"]
+Features = Literal["conv5", "conv5_stride_32", "conv5_deformable", "conv4", "conv3", "conv2"]
 """Maps that a head can read."""
 
 
@@ -163,7 +163,8 @@ class RFCN(Section):
     features: Features = "conv5"
     """What the maps are made from: `conv5` at stride 16 (residual networks: by the hole algorithm,
     paper, section 2), `conv5_stride_32`, `conv5_deformable` (at stride 16, its 3x3 convolutions
-    deformable), or `conv4`."""
+    deformable), or `conv4`; of a tiny backbone also `conv3` and `conv2`, whose cells see 39 and 15
+    pixels across."""
     k: Count = 7
     """Side of the grid: k*k bins, each read from a map of its own (paper: 7; ablation: 1 and 3)."""
     pooler: PSPooler = "psroi_pool"

@@ -186,6 +186,11 @@ def _check_features(backbone: str, features: str, reader: str) -> None:
         raise ValueError(
             f"{reader} cannot read {features}: of a vgg16 backbone there is only conv5"
         )
+    if backbone != "tiny" and features in ("conv2", "conv3"):
+        raise ValueError(
+            f"{reader} cannot read {features}: a {backbone} backbone has nothing before conv4 for "
+            "heads; only a tiny one has"
+        )
 
 
 AnyOneModel = Annotated[Model | ClassRPN, Field(discriminator="type")]

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from rfcn.datasets.shapes_drawing import (
     CLASSES,
+    LIGHTS,
     Random,
     draw_background,
     draw_distractor,
@@ -29,37 +30,76 @@ from rfcn.datasets.shapes_drawing import (
 VERSION = 1
 """Of the drawing: a folder drawn by another version is drawn anew."""
 
-_SIZES = ((192, 256), (216, 288), (240, 320), (256, 192), (288, 216), (320, 240))
-"""(height, width) of the pictures: of one aspect lying and one standing, so that batches need no
-padding."""
-_LONG_SIDE = (34.0, 102.0)
-"""Shortest and longest long side of an object, in pixels; all ratios between are as likely."""
-_MOST_HIDDEN = 0.3
-"""Share of an object that those in front of it may hide."""
 _DIFFICULT_HIDDEN = 0.2
 """Objects hidden by more are marked difficult, and so are ..."""
 _DIFFICULT_SIDE = 35.5
 """... those with a long side below this."""
-_MARGIN = 2
-"""Pixels between an object and the edge of the picture."""
 
 
-def make_shapes(folder: str | Path, *, train: int = 500, val: int = 120, seed: int = 0) -> Path:
+@dataclass(frozen=True)
+class Kind:
+    """What a generated set shows."""
+
+    classes: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) of the pictures: of one aspect lying and one standing, so that batches need
+    no padding."""
+    objects: tuple[int, int]
+    """Fewest and most in a picture."""
+    long_side: tuple[float, float]
+    """Shortest and longest of an object, in pixels; all ratios between are as likely."""
+    margin: int = 2
+    """Pixels between an object and the edge of the picture."""
+    most_hidden: float = 0.3
+    """Share of an object that those in front of it may hide."""
+    apart: int | None = None
+    """Pixels between the boxes of two objects; None where they may lie on each other."""
+
+
+SHAPES = Kind(
+    classes=CLASSES,
+    sizes=((192, 256), (216, 288), (240, 320), (256, 192), (288, 216), (320, 240)),
+    objects=(2, 7),
+    long_side=(34.0, 102.0),
+)
+"""That of the demo."""
+
+POSITION = Kind(
+    classes=LIGHTS,
+    sizes=((160, 208), (208, 160)),
+    objects=(1, 4),
+    long_side=(48.0, 72.0),
+    margin=16,
+    apart=16,
+)
+"""Classes that are told apart by position alone, at this size of the pictures: two lights of an
+object, of two objects, or a light and the edge of the picture never lie in one window of 15 x 15
+pixels, which is what a cell of the tiny backbone's conv2 sees. A mirror changes the class: train
+without."""
+
+KINDS = {"shapes": SHAPES, "position": POSITION}
+
+
+def make_shapes(
+    folder: str | Path, *, train: int = 500, val: int = 120, seed: int = 0, kind: str = "shapes"
+) -> Path:
     """Write the sets `train` and `val`, of so many pictures, below `folder`, and return it.
 
     The same arguments give the same files. Nothing is done when they are there already, which
-    `shapes.json`, written last, attests.
+    `shapes.json`, written last, attests. kind: of `KINDS`.
     """
     folder = Path(folder)
-    settings = {"version": VERSION, "train": train, "val": val, "seed": seed}
+    settings: dict[str, int | str] = {"version": VERSION, "train": train, "val": val, "seed": seed}
+    if kind != "shapes":
+        settings["kind"] = kind
     manifest = folder / "shapes.json"
     if manifest.is_file() and manifest.read_text() == json.dumps(settings):
         return folder
     manifest.unlink(missing_ok=True)
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    _write_set(folder, "train", range(train), seed)
-    _write_set(folder, "val", range(train, train + val), seed)
+    _write_set(folder, "train", range(train), seed, KINDS[kind])
+    _write_set(folder, "val", range(train, train + val), seed, KINDS[kind])
     manifest.write_text(json.dumps(settings))
     return folder
 
@@ -83,23 +123,26 @@ class Scene:
     shapes: list[Shape]
 
 
-def draw_scene(chance: Random) -> Scene:
-    """A picture of 2 to 7 objects before clutter, decided by the random generator alone."""
-    size = _SIZES[chance.integers(len(_SIZES))]
+def draw_scene(chance: Random, kind: Kind = SHAPES) -> Scene:
+    """A picture of some objects before clutter, decided by the random generator alone."""
+    size = kind.sizes[chance.integers(len(kind.sizes))]
     picture = draw_background(*size, chance)
     for _ in range(chance.integers(2, 7)):
         patch = draw_distractor(chance.uniform(10, 40), chance)
-        place = _somewhere(patch.cover.shape, size, chance)
+        place = _somewhere(patch.cover.shape, size, SHAPES.margin, chance)
         picture = lay(picture, patch, *place)
     names: list[str] = []
     covers: list[np.ndarray] = []
-    wanted = chance.integers(2, 8)
+    fewest, most = kind.objects
+    wanted = chance.integers(fewest, most + 1)
     for _ in range(4 * wanted):
-        name = CLASSES[chance.integers(len(CLASSES))]
-        patch = draw_object(name, _log_uniform(_LONG_SIDE, chance), chance)
-        place = _somewhere(patch.cover.shape, size, chance)
+        name = kind.classes[chance.integers(len(kind.classes))]
+        patch = draw_object(name, _log_uniform(kind.long_side, chance), chance)
+        place = _somewhere(patch.cover.shape, size, kind.margin, chance)
         cover = placed(patch.cover, size, *place)
-        if max(_hidden([*covers, cover])) > _MOST_HIDDEN:
+        if max(_hidden([*covers, cover])) > kind.most_hidden or (
+            kind.apart is not None and any(_near(cover, other, kind.apart) for other in covers)
+        ):
             continue
         picture = lay(picture, patch, *place)
         names.append(name)
@@ -110,10 +153,12 @@ def draw_scene(chance: Random) -> Scene:
     return Scene(np.clip(np.rint(picture), 0, 255).astype(np.uint8), shapes)
 
 
-def _somewhere(part: tuple[int, ...], whole: tuple[int, int], chance: Random) -> tuple[int, int]:
-    """(top, left) of a patch that lies within a picture."""
+def _somewhere(
+    part: tuple[int, ...], whole: tuple[int, int], margin: int, chance: Random
+) -> tuple[int, int]:
+    """(top, left) of a patch that lies within a picture, `margin` pixels from its edge."""
     top, left = (
-        int(chance.integers(_MARGIN, outer - inner - _MARGIN + 1))
+        int(chance.integers(margin, outer - inner - margin + 1))
         for inner, outer in zip(part, whole, strict=True)
     )
     return top, left
@@ -121,6 +166,19 @@ def _somewhere(part: tuple[int, ...], whole: tuple[int, int], chance: Random) ->
 
 def _log_uniform(limits: tuple[float, float], chance: Random) -> float:
     return float(np.exp(chance.uniform(*np.log(limits))))
+
+
+def _box(cover: np.ndarray) -> tuple[int, int, int, int]:
+    """x1, y1, x2, y2, half-open, of the pixels that are covered at least half."""
+    rows, columns = (np.flatnonzero((cover >= 0.5).any(axis=axis)) for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _near(one: np.ndarray, other: np.ndarray, apart: int) -> bool:
+    """Whether fewer than so many pixels lie between the boxes of two covers."""
+    a, b = _box(one), _box(other)
+    gaps = [max(a[i], b[i]) - min(a[i + 2], b[i + 2]) for i in (0, 1)]
+    return max(gaps) < apart
 
 
 def _hidden(covers: list[np.ndarray]) -> list[float]:
@@ -134,16 +192,15 @@ def _hidden(covers: list[np.ndarray]) -> list[float]:
 
 
 def _shape(name: str, cover: np.ndarray, hidden: float) -> Shape:
-    rows, columns = (np.flatnonzero((cover >= 0.5).any(axis=axis)) for axis in (1, 0))
-    x1, y1, x2, y2 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    x1, y1, x2, y2 = _box(cover)
     small = max(x2 - x1, y2 - y1) < _DIFFICULT_SIDE
     return Shape(name, (x1, y1, x2, y2), bool(small or hidden > _DIFFICULT_HIDDEN))
 
 
-def _write_set(folder: Path, name: str, numbers: Iterable[int], seed: int) -> None:
+def _write_set(folder: Path, name: str, numbers: Iterable[int], seed: int, kind: Kind) -> None:
     ids = [f"{number:06d}" for number in numbers]
     for id_ in tqdm(ids, f"Drawing {name} pictures", leave=False, disable=None):
-        scene = draw_scene(np.random.default_rng((seed, int(id_))))
+        scene = draw_scene(np.random.default_rng((seed, int(id_))), kind)
         picture = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
         file = folder / "JPEGImages" / f"{id_}.jpg"
         cv2.imwrite(str(file), picture, [cv2.IMWRITE_JPEG_QUALITY, 93])

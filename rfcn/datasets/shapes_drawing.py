@@ -26,7 +26,13 @@ CLASSES = (
 )
 """Sorted, as the loader finds them in the annotations."""
 
+LIGHTS = tuple(f"lights_{row}_{side}" for row in ("bottom", "top") for side in ("left", "right"))
+"""Four discs at the corners of a square, of which one shines: the same parts, arranged otherwise.
+Nothing joins them, so whoever sees one disc at a time cannot tell these classes apart."""
+
 _FINE = 4
+_LIGHT = 0.24
+"""Radius of a light, in form coordinates."""
 _SHADOW = np.array([0.5, 0.85])
 """Where shadows fall: x, y."""
 
@@ -54,7 +60,7 @@ class Patch:
 def draw_object(name: str, long_side: float, chance: Random) -> Patch:
     """An object of class `name`, slightly turned, in colours that tell nothing about the class."""
     angle = np.deg2rad(chance.uniform(-14, 14))
-    return _draw(_parts(name, chance), long_side, angle)
+    return _draw(_parts(name, chance), long_side, angle, shaded=name not in LIGHTS)
 
 
 def draw_distractor(long_side: float, chance: Random) -> Patch:
@@ -62,7 +68,7 @@ def draw_distractor(long_side: float, chance: Random) -> Patch:
     outlines = (_regular(3), _disc(0, 0, 1), _rounded(1, 0.22, 0.2), _crescent())
     colour = _colour(chance, (0.1, 0.7), (0.3, 0.85))
     part = Part([outlines[chance.integers(len(outlines))]], colour)
-    return _draw([part], long_side, chance.uniform(0, 2 * np.pi))
+    return _draw([part], long_side, chance.uniform(0, 2 * np.pi), shaded=True)
 
 
 def draw_background(height: int, width: int, chance: Random) -> np.ndarray:
@@ -118,6 +124,9 @@ def _parts(name: str, chance: Random) -> list[Part]:
         return _lamp({"top": 0, "middle": 1, "bottom": 2}[where], chance)
     if kind == "card":
         return _card(-1 if where == "high" else 1, chance)
+    if kind == "lights":
+        row, _, side = where.partition("_")
+        return _lights(-1 if side == "left" else 1, -1 if row == "top" else 1, chance)
     outlines = {
         "cross": [_cross(0.36)],
         "ring": [_disc(0, 0, 1), _disc(0, 0, 0.55)],
@@ -146,6 +155,17 @@ def _card(side: int, chance: Random) -> list[Part]:
     bar = _rounded(0.5, 0.15, 0.1) + np.array([0, -0.52 * side])
     disc = _disc(0, 0.32 * side, 0.38)
     return [Part([_rounded(0.76, 1, 0.16)], paper), Part([bar], ink), Part([disc], ink)]
+
+
+def _lights(x: int, y: int, chance: Random) -> list[Part]:
+    """Four equal discs, of which the one in corner (x, y), each -1 or 1, shines."""
+    away = 1 - _LIGHT
+    dark = [_disc(away * a, away * b, _LIGHT) for a in (-1, 1) for b in (-1, 1)]
+    lit = [_disc(away * x, away * y, _LIGHT)]
+    return [
+        Part(dark, _colour(chance, (0, 0.6), (0.05, 0.2))),
+        Part(lit, _colour(chance, (0.1, 0.7), (0.95, 1))),
+    ]
 
 
 def _disc(x: float, y: float, radius: float) -> Polygon:
@@ -184,8 +204,11 @@ def _crescent() -> Polygon:
 # --------------------------------------------------------------------------------------- brushes
 
 
-def _draw(parts: list[Part], long_side: float, angle: float) -> Patch:
-    """Parts to pixels: filled finely, given a rim, averaged, shaded, cut to what is covered."""
+def _draw(parts: list[Part], long_side: float, angle: float, *, shaded: bool) -> Patch:
+    """Parts to pixels: filled finely, given a rim, averaged, shaded, cut to what is covered.
+
+    shaded: darker from left to right; not where that would tell where a part sits.
+    """
     side = int(np.ceil(long_side * 1.5)) + 4
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     to_pixels = (turn.T * long_side / 2, side / 2)
@@ -199,7 +222,7 @@ def _draw(parts: list[Part], long_side: float, angle: float) -> Patch:
     cover = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
     colours = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
     # Across only: shading from top to bottom would tell by brightness where a part sits.
-    shade = np.linspace(1.12, 0.88, side, dtype=np.float32)[None, :, None]
+    shade = np.linspace(1.12, 0.88, side, dtype=np.float32)[None, :, None] if shaded else 1
     rows, columns = (np.flatnonzero(cover.any(axis=axis)) for axis in (1, 0))
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Patch(np.clip(colours * shade, 0, 255)[window], cover[window].astype(np.float32) / 255)

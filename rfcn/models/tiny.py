@@ -6,11 +6,15 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rfcn.errors import ConfigError
 from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.normalization import group_norm
 from rfcn.models.resnet import Conv5
 from rfcn.models.tail import GlobalAverage, Tail
 from rfcn.structures import Features
+
+Stage = Literal["conv2", "conv3", "conv4"]
+"""What heads can read without conv5."""
 
 
 class TinyBackbone(nn.Module):
@@ -51,20 +55,29 @@ class TinyBackbone(nn.Module):
         if conv5 == "deformable":
             block.conv2 = DeformableConv2d(block.conv2)
         self.conv5: nn.Module = block
+        self.conv5_reads: Stage = "conv4"
 
     def forward(self, images: Tensor) -> Features:
-        """images: [N, 3, H, W] normalised -> conv4, of `stride`, and conv5 (or conv4 again), of
-        `roi_stride`."""
-        x = F.relu(self.norm1(self.conv1(images)))
-        conv4 = self.conv4(self.conv3(self.conv2(x)))
-        return Features(rpn=conv4, roi=self.conv5(conv4))
+        """images: [N, 3, H, W] normalised -> conv4, of `stride`, and conv5 (or the stage that heads
+        read without it), of `roi_stride`."""
+        conv2 = self.conv2(F.relu(self.norm1(self.conv1(images))))
+        conv3 = self.conv3(conv2)
+        conv4 = self.conv4(conv3)
+        read: dict[Stage, Tensor] = {"conv2": conv2, "conv3": conv3, "conv4": conv4}
+        return Features(rpn=conv4, roi=self.conv5(read[self.conv5_reads]))
 
     def split_off_tail(self) -> Tail:
         """Take conv5 away; see `ResNet.split_off_tail`."""
         tail = Tail(nn.Sequential(self.conv5, GlobalAverage()), self.roi_channels)
-        self.conv5 = nn.Identity()
-        self.roi_stride = self.stride
+        self.let_heads_read("conv4")
         return tail
+
+    def let_heads_read(self, stage: Stage) -> None:
+        """Drop conv5: heads read an earlier stage. A cell of conv2 (stride 4) sees 15 x 15 pixels
+        of the picture, one of conv3 (stride 8) 39 x 39, beside the statistics of the norms."""
+        self.conv5, self.conv5_reads = nn.Identity(), stage
+        self.roi_channels = self.conv1.out_channels * (2 if stage == "conv2" else 4)
+        self.roi_stride = {"conv2": 4, "conv3": 8, "conv4": self.stride}[stage]
 
     def trunk(self, images: Tensor) -> Tensor:
         """What proposals and heads share; see `ResNet.trunk`."""
@@ -73,7 +86,17 @@ class TinyBackbone(nn.Module):
 
     @property
     def above_trunk(self) -> nn.Module:
-        """What only heads read through: conv5."""
+        """What only heads read through: conv5.
+
+        Raises:
+            ConfigError: heads read an earlier stage than proposals do.
+        """
+        if self.conv5_reads != "conv4":
+            raise ConfigError(
+                f"the heads read {self.conv5_reads} of the tiny backbone and the proposals conv4, so "
+                "stages cannot share conv4. Use train.scheme joint, or let the heads read conv4 or "
+                "conv5."
+            )
         return self.conv5
 
 

@@ -22,6 +22,8 @@ CONV5: dict[Features, Conv5] = {
     "conv5_stride_32": "stride_32",
     "conv5_deformable": "deformable",
     "conv4": "stride_32",  # split off; a head that runs it on every RoI does so as published
+    "conv3": "stride_32",  # dropped, as for conv2
+    "conv2": "stride_32",
 }
 """What conv5 is, by the maps that heads read."""
 
@@ -36,6 +38,9 @@ def build_backbone(
     backbone = _with_weights(config, features) if pretrained else _bare(config, features)
     if features == "conv4" or isinstance(backbone, VGG16):
         return backbone, backbone.split_off_tail()
+    if features in ("conv2", "conv3"):
+        assert isinstance(backbone, TinyBackbone), "the schema gives these to no other backbone"
+        backbone.let_heads_read(features)
     return backbone, None
 
 

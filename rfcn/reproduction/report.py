@@ -28,6 +28,7 @@ def table_cells(table: Table, outcomes: Sequence[Outcome]) -> list[tuple[str, ..
 
 def _line(row: Row, runs: Sequence[Outcome]) -> tuple[str, ...]:
     paper = row.remark if row.paper is None else f"{row.paper:g}"
+    trained, tested = row.seconds
     if not runs:
         return (row.title, paper or NONE, *[NONE] * (len(HEADER) - 2))
     return (
@@ -37,10 +38,16 @@ def _line(row: Row, runs: Sequence[Outcome]) -> tuple[str, ...]:
         _percents(one.mean_ap.get("0.7") for one in runs),
         ", ".join(str(one.seed) for one in runs),
         f"{runs[0].images:,}",
-        f"{statistics.median(one.train_seconds for one in runs):.3f}",
-        f"{statistics.median(one.test_seconds for one in runs):.3f}",
+        _seconds([one.train_seconds for one in runs], trained),
+        _seconds([one.test_seconds for one in runs], tested),
         ", ".join(sorted({(one.commit or "unknown")[:7] for one in runs})),
     )
+
+
+def _seconds(values: Sequence[float], paper: float | None) -> str:
+    """The median, and the paper's."""
+    here = f"{statistics.median(values):.3f}"
+    return here if paper is None else f"{here} (paper: {paper:g})"
 
 
 def _percents(values: Iterable[float | None]) -> str:

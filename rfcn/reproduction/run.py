@@ -11,13 +11,14 @@ from pathlib import Path
 from rfcn.build import build_dataset
 from rfcn.config.loader import load_config, override_config
 from rfcn.config.paths import expand_path
-from rfcn.config.schema import OHEM, Config, Sampled
+from rfcn.config.schema import OHEM, Config, GivenProposals, Sampled
 from rfcn.datasets.shapes import make_shapes
-from rfcn.engine.atomic import write_atomically
+from rfcn.engine.atomic import make_folder, write_atomically
 from rfcn.engine.checkpoint import checkpoints
 from rfcn.experiment import run_experiment
 from rfcn.inference.detector import Detector
-from rfcn.reproduction.tables import SCALES, Row, Scale
+from rfcn.inference.proposing import search_dataset
+from rfcn.reproduction.tables import Row, Scale, Table
 
 TIMED_PICTURES = 10
 """Pictures of the validation set whose detection is timed, after one that is not."""
@@ -41,14 +42,20 @@ class Outcome:
 
 
 def row_config(
-    row: Row, scale: str, *, seed: int, data: str | None = None, overrides: Sequence[str] = ()
+    row: Row,
+    table: Table,
+    scale: str,
+    *,
+    seed: int,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
-    """The config of a row at a scale."""
-    chosen = SCALES[scale]
+    """The config of a row of a table at one of its scales."""
+    chosen = table.scales[scale]
     words = [*row.settings.get(scale, ()), f"runtime.seed={seed}"]
     if data is not None:
         words.append(f"data.root={json.dumps(data)}")
-    config = load_config(row.config, [*words, *overrides], over=chosen.over)
+    config = load_config(row.config, [*words, *overrides], over=row.over.get(scale, chosen.over))
     return with_fewer_rois(config, chosen.fewer_rois)
 
 
@@ -99,9 +106,29 @@ def run_row(
 
 
 def prepare_data(config: Config, scale: Scale) -> None:
-    """Draw the generated set where a scale runs on it."""
-    if scale.generated:
-        make_shapes(expand_path(config.data.root, key="data.root"))
+    """Draw the generated set where a scale runs on it, search for proposals where it makes its own.
+
+    Raises:
+        MachineError: this OpenCV cannot search.
+    """
+    if scale.generated is not None:
+        make_shapes(expand_path(config.data.root, key="data.root"), kind=scale.generated)
+    if scale.searched and config.data.proposals is not None:
+        _search(config)
+
+
+def _search(config: Config) -> None:
+    """Make the files that `data.proposals` names, unless they are there."""
+    data, proposer = config.data, config.model.proposer
+    assert data.proposals is not None
+    assert isinstance(proposer, GivenProposals)
+    train_set = build_dataset(data, data.train)
+    val_set = build_dataset(data, data.val, class_names=train_set.class_names)
+    most = max(proposer.train_proposals, proposer.test_proposals)
+    for dataset, files in ((train_set, data.proposals.train), (val_set, data.proposals.val)):
+        path = expand_path(files[0], key="data.proposals")
+        make_folder(path.parent)
+        search_dataset(dataset, path, most=most)
 
 
 def _log_lines(folder: Path) -> list[dict]:

@@ -42,7 +42,7 @@ def test_without_the_contrib_module_one_line(
 def test_it_writes_both_sets_and_the_settings_that_read_them(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
-    monkeypatch.setattr("rfcn.datasets.selective_search.selective_search", played)
+    monkeypatch.setattr("rfcn.inference.proposing.selective_search", played)
     output = tmp_path / "p"
     words = ["make-proposals", "-c", str(config), "-o", str(output)]
     assert main(words) == 0
@@ -55,7 +55,7 @@ def test_it_writes_both_sets_and_the_settings_that_read_them(
 
     assert load_config(settings).data.proposals.pixels == "half_open"
     # a second run finds all done, one that was stopped goes on
-    monkeypatch.setattr("rfcn.datasets.selective_search.selective_search", None)
+    monkeypatch.setattr("rfcn.inference.proposing.selective_search", None)
     assert main(words) == 0
 
 

@@ -15,6 +15,12 @@ def test_it_draws_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert str(folder) in capsys.readouterr().out
 
 
+def test_it_draws_the_kind_that_was_asked_for(tmp_path: Path) -> None:
+    command = ["make-shapes", "-o", str(tmp_path), "--train", "1", "--val", "1"]
+    assert main([*command, "--kind", "position"]) == 0
+    assert "<name>lights_" in (tmp_path / "Annotations/000000.xml").read_text()
+
+
 def test_at_least_one_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["make-shapes", "-o", str(tmp_path / "s"), "--val", "0"]) == 2
     assert "--val 0: expected at least 1" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rfcn.datasets import shapes
-from rfcn.datasets.shapes import CLASSES, Scene, draw_scene, make_shapes
+from rfcn.datasets.shapes import CLASSES, LIGHTS, POSITION, Scene, draw_scene, make_shapes
 from rfcn.datasets.voc import VOCDataset
 
 
@@ -104,3 +104,22 @@ def test_hidden_shares_by_hand() -> None:
     second = np.array([[0, 0, 0, 0], [0, 0, 1, 1]], dtype=np.float32)
     last = np.array([[0, 0, 0, 1], [0, 0, 1, 1]], dtype=np.float32)
     assert shapes._hidden([first, second, last]) == [0.25, 1, 0]
+
+
+def test_the_set_of_positions_keeps_its_objects_apart(tmp_path: Path) -> None:
+    for number in range(20):
+        scene = draw_scene(np.random.default_rng((0, number)), POSITION)
+        height, width = scene.image.shape[:2]
+        assert 1 <= len(scene.shapes) <= 4
+        for index, shape in enumerate(scene.shapes):
+            x1, y1, x2, y2 = shape.box
+            assert shape.name in LIGHTS
+            assert not shape.difficult
+            assert min(x1, y1, width - x2, height - y2) >= 15
+            for other in scene.shapes[:index]:
+                a1, b1, a2, b2 = other.box
+                assert max(x1 - a2, a1 - x2, y1 - b2, b1 - y2) >= 16
+    folder = make_shapes(tmp_path, train=8, val=1, kind="position")
+    assert set(VOCDataset(folder, "train").class_names) <= set(LIGHTS)
+    make_shapes(tmp_path, train=8, val=1)  # another kind: drawn anew
+    assert set(VOCDataset(folder, "train").class_names) <= set(CLASSES)

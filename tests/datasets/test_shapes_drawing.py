@@ -1,8 +1,12 @@
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 
 from rfcn.datasets.shapes_drawing import (
     CLASSES,
+    LIGHTS,
     Patch,
     draw_background,
     draw_distractor,
@@ -112,3 +116,37 @@ def test_background_is_a_picture() -> None:
     assert background.shape == (40, 50, 3)
     assert background.dtype == np.float32
     assert background.std() > 5
+
+
+# --------------------------------------------------------------------- lights: position and no more
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_window_of_15_pixels_holds_two_lights(seed: int) -> None:
+    """So what reads such windows one at a time cannot know which light shines."""
+    cover = draw_object(LIGHTS[0], 48, _chance(seed)).cover
+    count, _, boxes, _ = cv2.connectedComponentsWithStats((cover > 0).astype(np.uint8))
+    assert count == 1 + 4
+    corners = np.concatenate([boxes[1:, :2], boxes[1:, :2] + boxes[1:, 2:4]], axis=1)
+    for one, other in itertools.combinations(corners, 2):
+        gaps = np.maximum(one[:2], other[:2]) - np.minimum(one[2:], other[2:])
+        assert max(gaps) >= 15
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lights_differ_in_place_alone(seed: int) -> None:
+    """With the same chances all four have one outline, and each shines in one corner, in one
+    colour."""
+    patches = [draw_object(name, 60, _chance(seed)) for name in LIGHTS]
+    height, width = patches[0].cover.shape
+    colours = []
+    for name, patch in zip(LIGHTS, patches, strict=True):
+        np.testing.assert_array_equal(patch.cover, patches[0].cover)
+        brightest = patch.colours.max(axis=2) * (patch.cover == 1)
+        y, x = np.unravel_index(brightest.argmax(), brightest.shape)
+        assert (
+            name
+            == f"lights_{('top', 'bottom')[2 * y // height]}_{('left', 'right')[2 * x // width]}"
+        )
+        colours.append(patch.colours[y, x].tolist())
+    assert colours == [colours[0]] * 4

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from rfcn.errors import ConfigError
 from rfcn.models.deformable import DeformableConv2d
 from rfcn.models.tiny import ResidualBlock, TinyBackbone
 
@@ -79,3 +80,28 @@ def test_the_trunk_ends_where_proposals_read():
     features = network(images)
     assert torch.equal(network.trunk(images), features.rpn)
     assert torch.equal(network.above_trunk(features.rpn), features.roi)
+    network.let_heads_read("conv3")
+    with pytest.raises(ConfigError, match="heads read conv3"):
+        network.above_trunk  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("stage", "stride", "seen"), [("conv2", 4, 15), ("conv3", 8, 39), ("conv4", 8, 71)]
+)
+def test_a_shallow_stage_sees_little(stage, stride, seen):
+    """The gradient of one cell reaches as many pixels as the docstring says. The norms are left
+    out: their statistics are of the whole picture."""
+    backbone = TinyBackbone(8, stride=8)
+    backbone.let_heads_read(stage)
+    for parent in list(backbone.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.GroupNorm):
+                setattr(parent, name, nn.Identity())
+    picture = torch.randn(1, 3, 128, 128, requires_grad=True)
+    features = backbone(picture)
+    assert backbone.roi_stride == stride
+    assert features.roi.shape == (1, backbone.roi_channels, 128 // stride, 128 // stride)
+    middle = 64 // stride
+    features.roi[0, :, middle, middle].square().sum().backward()
+    rows = picture.grad[0].abs().sum(0).sum(1).nonzero()
+    assert rows.max() - rows.min() + 1 == seen

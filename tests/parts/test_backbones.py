@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 import torchvision
+from pydantic import ValidationError
 from torch import nn
 
 from rfcn.config import schema
@@ -43,6 +44,18 @@ def test_heads_read_what_they_ask_for(config, features, stride, split):
     assert maps.roi.shape == (1, backbone.roi_channels, 64 // stride, 96 // stride)
     assert (tail is not None) == split
     assert torch.equal(maps.rpn, maps.roi) == split
+
+
+@pytest.mark.parametrize(("features", "stride"), [("conv2", 4), ("conv3", 8)])
+def test_heads_read_a_shallow_stage_of_the_tiny_backbone_alone(features, stride):
+    backbone, tail = build_backbone(SMALL[1], features, pretrained=False)
+    maps = backbone(torch.randn(1, 3, 64, 96))
+    assert maps.rpn.shape == (1, backbone.rpn_channels, 4, 6)
+    assert maps.roi.shape == (1, backbone.roi_channels, 64 // stride, 96 // stride)
+    assert tail is None
+    assert not any("conv5" in name for name in backbone.state_dict())
+    with pytest.raises(ValidationError, match=f"cannot read {features}: a resnet backbone has"):
+        schema.Model(backbone=SMALL[0], roi_head=schema.RFCN(features=features))
 
 
 @pytest.mark.parametrize("config", SMALL, ids=lambda one: one.type)

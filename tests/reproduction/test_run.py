@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rfcn.config.loader import config_from_mapping, load_config
+from rfcn.datasets.proposal_files import read_proposals
+from rfcn.datasets.shapes import make_shapes
+from rfcn.inference import proposing
 from rfcn.reproduction import run
-from rfcn.reproduction.tables import Row
+from rfcn.reproduction.tables import TABLES, Row, Table
 
 
 @pytest.fixture
@@ -71,9 +75,25 @@ def test_fewer_rois():
 
 def test_a_scale_lies_between_the_row_and_the_command_line(trained_run, monkeypatch):
     row = Row("k1", "", "rfcn/r101_voc.yaml", 1.0, settings={"toy": ("model.roi_head.k=1",)})
-    config = run.row_config(row, "toy", seed=2, data="some: where", overrides=["train.lr=0.5"])
+    config = run.row_config(
+        row, Table("", (row,)), "toy", seed=2, data="some: where", overrides=["train.lr=0.5"]
+    )
     assert config.model.backbone.type == "tiny"
     assert config.model.roi_loss.type == "sampled"
     assert config.model.roi_head.k == 1
     assert (config.train.lr, config.runtime.seed, config.data.root) == (0.5, 2, "some: where")
     assert json.loads(json.dumps(config.model_dump(mode="json")))
+
+
+def test_data_and_proposals_are_made_where_a_scale_makes_its_own(tmp_path, monkeypatch):
+    table = TABLES["proposals"]
+    [row] = [one for one in table.rows if one.name == "selective_search"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "make_shapes", lambda root, kind: make_shapes(root, train=2, val=1))
+    boxes = np.array([[0, 0, 9, 9]], np.float32)
+    monkeypatch.setattr(proposing, "selective_search", lambda image, **_: boxes)
+    config = run.row_config(row, table, "toy", seed=0)
+    run.prepare_data(config, table.scales["toy"])
+    assert len(read_proposals(tmp_path / config.data.proposals.train[0])) == 2
+    assert len(read_proposals(tmp_path / config.data.proposals.val[0])) == 1
+    assert config.model.proposer.train_proposals == 200  # a tenth
