@@ -93,9 +93,9 @@ class TinyBackbone(nn.Module):
         """
         if self.conv5_reads != "conv4":
             raise ConfigError(
-                f"the heads read {self.conv5_reads} of the tiny backbone and the proposals conv4, so "
-                "stages cannot share conv4. Use train.scheme joint, or let the heads read conv4 or "
-                "conv5."
+                f"the heads read {self.conv5_reads} of the tiny backbone and the proposals conv4, "
+                "so stages cannot share conv4. Use train.scheme joint, or let the heads read conv4 "
+                "or conv5."
             )
         return self.conv5
 

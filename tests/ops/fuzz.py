@@ -91,15 +91,6 @@ def draw_sampling(variant: Variant, choose: random.Random, **more: Any) -> Varia
     return Variant(variant.channels, arguments)
 
 
-def draw_deformed(choose: random.Random) -> Variant:
-    """k, channels, samples, and how many groups of classes share their offsets."""
-    k, groups = choose.choice((1, 1, 2, 2, 3, 5)), choose.choice((None, 1, 1, 2, 3))
-    classes = (groups or 1) * choose.choice((1, 1, 2, 5))
-    return Variant(
-        classes * k * k, {"k": k, "groups": groups, "samples": choose.choice((1, 2, 3, 4))}
-    )
-
-
 DRAWN = {
     "psroi_pool": draw_bins,
     "psroi_vote": draw_bins,
@@ -108,7 +99,6 @@ DRAWN = {
     "roi_align": lambda choose: draw_sampling(
         draw_output_size(choose), choose, aligned=choose.random() < 0.6
     ),
-    "deform_psroi_pool": draw_deformed,
     "roi_pool": draw_output_size,
     "deform_psroi_pool": draw_samples,
 }
