@@ -237,7 +237,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
 
     sweeps = list(dict.fromkeys(row["sweep"] for row in rows))
     shown = [name for name in MEASURES if any(name in row for row in rows)]
-    figure = Figure(figsize=(3.6 * len(sweeps) + 1, 2.6 * len(shown)), dpi=110)
+    size = 3.6 * len(sweeps) + 1, 2.6 * len(shown) + 0.4
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     axes = figure.subplots(len(shown), len(sweeps), squeeze=False)
     for line, measure_name in zip(axes, shown, strict=True):
         for axis, sweep in zip(line, sweeps, strict=True):
@@ -252,8 +253,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
             axis.grid(alpha=0.3)
             axis.set_xlabel({"side": "short side, pixels", "rois": "RoIs"}.get(sweep, sweep))
         line[0].set_ylabel(MEASURES[measure_name])
-    axes[0][0].legend(fontsize=7)
-    figure.tight_layout()
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=4, fontsize=8)
     FigureCanvasAgg(figure).print_png(str(file))
 
 
