@@ -2,7 +2,7 @@
 
 import torch
 import torchvision
-from common import interleave, report
+from common import interleave, report, rows_of
 from torch import Tensor
 
 from rfcn.ops.nms import batched_nms, nms
@@ -29,7 +29,7 @@ def clustered(count: int, g: torch.Generator) -> Tensor:
     return torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
 
 
-def bench(kind: str, count: int) -> dict[str, object]:
+def bench(kind: str, count: int) -> list[dict[str, object]]:
     """All kept, the first 300 kept, and torchvision; their results are compared too."""
     g = torch.Generator().manual_seed(1)
     boxes = {"spread": spread, "clustered": clustered}[kind](count, g)
@@ -43,7 +43,7 @@ def bench(kind: str, count: int) -> dict[str, object]:
         "torchvision": lambda: torchvision.ops.nms(boxes, scores, RPN_THRESHOLD),
     }
     times = interleave(candidates, 9)
-    return {"op": "nms", "boxes": count, "kind": kind, "kept": len(kept), "ms": times}
+    return [{"op": "nms", "boxes": count, "kind": kind, "kept": len(kept), "ms": times}]
 
 
 def bench_classes(rois: int) -> list[dict[str, object]]:
@@ -73,4 +73,4 @@ def bench_classes(rois: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    report("nms", [*(bench(*load) for load in LOADS), *bench_classes(300)])
+    report("nms", rows_of(bench, LOADS) + rows_of(bench_classes, [(300,)]))

@@ -2,7 +2,7 @@
 
 import torch
 import torchvision
-from common import interleave, report
+from common import interleave, report, rows_of
 from loads import HEIGHT, SCALE, WIDTH, K, memory_orders, random_rois
 from torch import Tensor
 
@@ -48,4 +48,4 @@ def bench(classes: int, count: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    report("psroi_align", [row for load in LOADS for row in bench(*load)])
+    report("psroi_align", rows_of(bench, LOADS))

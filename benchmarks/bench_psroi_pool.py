@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torchvision
-from common import interleave, report
+from common import interleave, report, rows_of
 from loads import HEIGHT, LOADS, SCALE, WIDTH, K, memory_orders, random_rois
 from torch import Tensor
 
@@ -45,10 +45,10 @@ def bench(classes: int, count: int) -> list[dict[str, object]]:
         load = {"channels": classes * K * K, "rois": count}
         touches = [maps, result]
         for kind, candidates in (("forward", forward), ("backward", backward)):
-            times = interleave(candidates, touches=touches)
+            times = interleave(candidates, 9, touches=touches)
             rows.append({**load, "part": f"{part}, {kind}", "ms": times})
     return rows
 
 
 if __name__ == "__main__":
-    report("psroi_pool", [row for load in LOADS for row in bench(*load)])
+    report("psroi_pool", rows_of(bench, LOADS))

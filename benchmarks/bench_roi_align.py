@@ -2,7 +2,7 @@
 
 import torch
 import torchvision
-from common import interleave, report
+from common import interleave, report, rows_of
 from loads import HEIGHT, SCALE, WIDTH, K, random_rois
 from torch import Tensor
 
@@ -51,4 +51,4 @@ def bench(channels: int, count: int, ratio: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    report("roi_align", [row for load in LOADS for row in bench(*load)])
+    report("roi_align", rows_of(bench, LOADS))

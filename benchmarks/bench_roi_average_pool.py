@@ -5,7 +5,7 @@ backward makes a gradient for every bin before it adds them).
 """
 
 import torch
-from common import interleave, report
+from common import interleave, report, rows_of
 from loads import HEIGHT, SCALE, WIDTH, random_rois
 
 from rfcn.ops.psroi_pool import psroi_pool
@@ -43,4 +43,4 @@ def bench(k: int, count: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    report("roi_average_pool", [row for load in LOADS for row in bench(*load)])
+    report("roi_average_pool", rows_of(bench, LOADS))

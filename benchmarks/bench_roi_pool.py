@@ -2,7 +2,7 @@
 
 import torch
 import torchvision
-from common import interleave, report
+from common import interleave, report, rows_of
 from loads import HEIGHT, SCALE, WIDTH, K, random_rois
 
 from rfcn.ops.roi_pool import roi_pool
@@ -45,4 +45,4 @@ def bench(channels: int, count: int) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    report("roi_pool", [row for load in LOADS for row in bench(*load)])
+    report("roi_pool", rows_of(bench, LOADS))

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -109,6 +110,17 @@ def machine() -> dict[str, object]:
         "rfcn": rfcn.__version__,
         "backends": {f"{one.op} {one.device}": one.backend for one in library.status()},
     }
+
+
+def rows_of(
+    bench: Callable[..., list[dict[str, object]]], loads: Sequence[tuple[object, ...]]
+) -> list[dict[str, object]]:
+    """The rows of every load, one after the other; says which is at work."""
+    rows = []
+    for number, load in enumerate(loads, 1):
+        print(f"{bench.__name__} {number} of {len(loads)}: {load}", file=sys.stderr, flush=True)
+        rows += bench(*load)
+    return rows
 
 
 def report(name: str, rows: list[dict[str, object]]) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 from rfcn.models.heads.poolers import PositionSensitivePooler
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.ops import library
+from rfcn.ops.deform_psroi_pool import deform_psroi_pool
 from rfcn.ops.nms import nms
 from rfcn.ops.psroi_align import psroi_align
 from rfcn.ops.psroi_pool import psroi_pool
@@ -104,6 +105,15 @@ def on_maps(op: Callable[..., Tensor]) -> Maker:
     return make
 
 
+def deformed(load: Load) -> Subject:
+    """deform_psroi_pool, with offsets that all classes share and that learn too."""
+    shape = (1, *load.cells, load.k, load.k, load.classes)
+    maps = torch.randn(shape).permute(0, 5, 3, 4, 1, 2).requires_grad_()
+    offsets = torch.randn(load.rois, load.k, load.k, 1, 2).permute(0, 3, 4, 1, 2).requires_grad_()
+    rois = load.boxes()
+    return Subject(lambda: deform_psroi_pool(maps, rois, offsets, load.k, SCALE), [maps, offsets])
+
+
 def on_channels(op: Callable[..., Tensor]) -> Maker:
     """An operator that pools every channel, on channels-last features."""
 
@@ -147,6 +157,7 @@ SUBJECTS: dict[str, dict[str, Maker]] = {
         "psroi_pool": on_maps(psroi_pool),
         "psroi_vote": on_maps(psroi_vote),
         "psroi_align": on_maps(psroi_align),
+        "deform_psroi_pool": deformed,
         "roi_average_pool": on_channels(roi_average_pool),
         "roi_pool": on_channels(roi_pool),
         "roi_align": on_channels(roi_align),
@@ -211,6 +222,7 @@ def points(figure: str, sweeps: list[str]) -> Iterator[dict[str, Any]]:
     for sweep in sweeps:
         for value in SWEEPS[figure][sweep]:
             load = Load()._replace(**{sweep: value})
+            print(f"{figure}: {sweep} {value}", file=sys.stderr, flush=True)
             torch.manual_seed(0)
             measured = measure({name: make(load) for name, make in live.items()})
             for name, found in measured.items():
@@ -225,7 +237,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
 
     sweeps = list(dict.fromkeys(row["sweep"] for row in rows))
     shown = [name for name in MEASURES if any(name in row for row in rows)]
-    figure = Figure(figsize=(3.6 * len(sweeps) + 1, 2.6 * len(shown)), dpi=110)
+    size = 3.6 * len(sweeps) + 1, 2.6 * len(shown) + 0.4
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     axes = figure.subplots(len(shown), len(sweeps), squeeze=False)
     for line, measure_name in zip(axes, shown, strict=True):
         for axis, sweep in zip(line, sweeps, strict=True):
@@ -240,8 +253,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
             axis.grid(alpha=0.3)
             axis.set_xlabel({"side": "short side, pixels", "rois": "RoIs"}.get(sweep, sweep))
         line[0].set_ylabel(MEASURES[measure_name])
-    axes[0][0].legend(fontsize=7)
-    figure.tight_layout()
+    lines, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=4, fontsize=8)
     FigureCanvasAgg(figure).print_png(str(file))
 
 

@@ -103,7 +103,7 @@ def test_a_benchmark_runs_and_holds_the_rival_to_the_same_results(op, method, mo
     for name, value in (("HEIGHT", 6), ("WIDTH", 7)):
         monkeypatch.setattr(script, name, value, raising=False)
     try:
-        rows = [row for load in SMALL[op] for row in listed(script.bench(*load))]
+        rows = common.rows_of(script.bench, SMALL[op])
     finally:
         for name in (f"bench_{op}", "loads"):
             sys.modules.pop(name, None)
@@ -111,11 +111,6 @@ def test_a_benchmark_runs_and_holds_the_rival_to_the_same_results(op, method, mo
     for row in rows:
         assert next(iter(row["ms"])).startswith(("rfcn", op))  # ours comes first
     assert tables.markdown(rows).count("\n") == len(rows) + 1
-
-
-def listed(rows):
-    """A benchmark's rows, or its one row."""
-    return rows if isinstance(rows, list) else [rows]
 
 
 def test_the_gpu_script_says_in_one_line_that_there_is_no_gpu():

@@ -13,6 +13,18 @@ namespace {
 // Bins with more cells are cheaper channel by channel.
 constexpr int64_t kMostMasked = 32;
 
+// The gradient and the winners are read once, from memory, and the bins are too short for a processor
+// to guess what comes next. Asking beyond the end of them does no harm.
+constexpr int64_t kAhead = 1024;
+
+template <int kCount, class T>
+RFCN_INLINE void prefetch(const T* from) {
+#if defined(__GNUC__)
+  constexpr int kStep = 64 / sizeof(T);
+  for (int n = 0; n < kCount; n += kStep) __builtin_prefetch(from + n);
+#endif
+}
+
 // Where the sums of the channels lie: all channels of a cell side by side.
 template <class A>
 struct Sums {
@@ -42,6 +54,8 @@ RFCN_INLINE void add_to_winners(const Sums<A>& sums, Range rows, Range columns, 
                                 const A* gradient, const int32_t* cells, int64_t lanes) {
   int64_t lane = 0;
   for (; lane + 32 <= lanes; lane += 32) {
+    prefetch<32>(gradient + lane + kAhead);
+    prefetch<32>(cells + lane + kAhead);
     const Sums<A> some{sums.at + lane, sums.stride_y, sums.stride_x};
     add_width<32>(some, rows, columns, width, gradient + lane, cells + lane);
   }
@@ -157,7 +171,7 @@ struct Unpooling {
   // that what is read of a bin is one long run.
   void by_strips() const {
     const int64_t row = maps.width * maps.classes * static_cast<int64_t>(sizeof(A));
-    const int64_t fit = TilePlan::kBytes / std::max<int64_t>(1, row);
+    const int64_t fit = 2 * TilePlan::kBytes / std::max<int64_t>(1, row);
     const int64_t wanted = 2 * static_cast<int64_t>(torch::stable::get_num_threads());
     const int64_t fair = (maps.pictures * maps.height + wanted - 1) / wanted;
     const int64_t each = std::max<int64_t>(1, std::min(std::max<int64_t>(2, fit), fair));
