@@ -4,6 +4,9 @@ Eight classes. Three are plain forms. The other five come in two families whose 
 in where a part sits, so that a detector without a sense of position cannot tell them apart: a
 `lamp` with three equal sockets of which one shines, a `card` with its disc above or below its bar.
 A mirror changes none of them, colours say nothing about the class, sizes vary threefold.
+
+Another kind of set, `position`, has four classes that differ in nothing but where a part sits, and
+parts so far from each other that a shallow network sees one of them at a time.
 """
 
 import json
