@@ -10,6 +10,7 @@ from typing import Any
 
 import fuzz
 import torch
+from fuzz_compare import FORMS, backend
 from roi_op_contract import RoIOpContract, Variant, memory_orders
 from torch import Tensor
 
@@ -111,8 +112,8 @@ def memory() -> None:
         times = min(80 * 49 // one, 80 * 49 // variant.channels)
         wide = variant._replace(channels=variant.channels * times)
         features = torch.randn(1, wide.channels, 20, 30)
-        for live in (fuzz.COMPILED, fuzz.PLAIN):
-            with fuzz.backend(live):
+        for live in FORMS.values():
+            with backend(live):
                 assert len(subject.call(features, rois, wide)) == len(rois)
 
 

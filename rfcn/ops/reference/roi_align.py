@@ -74,8 +74,9 @@ def each_roi(rois, output_size, scale, ratio, aligned, map_size):  # type: ignor
 
 
 def samples_of(low, high, scale, bins, ratio, aligned, cells):  # type: ignore[no-untyped-def]
-    """Where along one side the samples lie, [bins, samples] in cells, and how many a bin has. Of
-    very many, the thousands around the map: the others are outside, NaN here, and add nothing."""
+    """Where along one side the samples lie, [bins, samples] in cells, and how many a bin has. Those
+    outside the map for every bin add nothing and are left out; of very many, all but the thousands
+    around the map are not even looked at."""
     number = type(scale)
     with np.errstate(over="ignore", invalid="ignore"):  # a side may be longer than a number
         shift = number(0.5 if aligned else 0)
@@ -89,7 +90,9 @@ def samples_of(low, high, scale, bins, ratio, aligned, cells):  # type: ignore[n
             near = (-1 - bin_start.astype(float)) * count / size - 1000
             sample = sample + near.clip(0, count).astype(np.int64)
         positions = bin_start + (sample.astype(number) + number(0.5)) * size / number(max(count, 1))
-        return np.where(sample < count, positions, np.nan), count
+        positions = np.where(sample < count, positions, np.nan)
+        seen = ((positions >= -1) & (positions <= cells)).any(axis=0)  # by some bin
+        return positions[:, seen], count
 
 
 def two_cells(samples, limit):  # type: ignore[no-untyped-def]

@@ -23,10 +23,9 @@ def test_bin_cells_match_the_definition(semantics):
         found = plain.bin_cells(low, high, scale, 3, 12, semantics)
         for r in range(500):
             sides = low[r].numpy()[()], high[r].numpy()[()], low.numpy().dtype.type(scale)
-            for p in range(3):
-                cells = range(12)[cells_of[semantics](*sides, p, 3, 12)]
-                begin, end = found[r, p].tolist()
-                assert list(range(begin, end)) == list(cells)
+            expected = cells_of[semantics](*sides, 3, 12)
+            for cells, (begin, end) in zip(expected, found[r].tolist(), strict=True):
+                assert list(range(begin, end)) == list(range(12)[cells])
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ def test_bin_cells_match_the_definition():
         found = plain.bin_cells(low, high, scale, 3, 12)
         for r in range(500):
             sides = low[r].numpy()[()], high[r].numpy()[()], low.numpy().dtype.type(scale)
-            for p in range(3):
-                cells = range(12)[reference._cells(*sides, p, 3, 12)]
-                begin, end = found[r, p].tolist()
-                assert list(range(begin, end)) == list(cells)
+            expected = reference._cells(*sides, 3, 12)
+            for cells, (begin, end) in zip(expected, found[r].tolist(), strict=True):
+                assert list(range(begin, end)) == list(range(12)[cells])
 
 
 def test_two_stretches_cover_every_range():
