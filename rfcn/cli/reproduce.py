@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Every row and seed in turn; the table is written anew after each. Give the same command again
     to go on."""
     from rfcn.reproduction.report import table_cells, unmet_margins, write_table
-    from rfcn.reproduction.run import Outcome, prepare_data, row_config, run_row
+    from rfcn.reproduction.run import prepare_data, read_outcomes, row_config, run_row
 
     table = TABLES[args.table]
     if args.scale not in table.scales:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--rows: no row {', '.join(sorted(unknown))}; at this scale the table has {names}."
         )
-    outcomes: list[Outcome] = []
+    measured = {(one.row, one.seed): one for one in read_outcomes(table, output)}
     for seed in range(args.seeds or table.seeds):
         for row in rows:
             config = row_config(
@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(outcome, int):
                 print("stopped: give the same command again to go on")
                 return 128 + outcome
-            outcomes.append(outcome)
-            write_table(table, outcomes, output)
+            measured[row.name, seed] = outcome
+            write_table(table, list(measured.values()), output)
+    outcomes = list(measured.values())
     _print(table_cells(table, outcomes))
     print(f"table:    {output / 'table.md'}, .csv, .json, .png")
     unmet = unmet_margins(table, outcomes)

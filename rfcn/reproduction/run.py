@@ -105,6 +105,16 @@ def run_row(
     return outcome
 
 
+def read_outcomes(table: Table, folder: Path) -> list[Outcome]:
+    """What earlier commands measured of a table, in its order; of all rows, asked for or not."""
+    files = [file for row in table.rows for file in folder.glob(f"{row.name}/seed*/outcome.json")]
+    return sorted((Outcome(**json.loads(file.read_text())) for file in files), key=_seed)
+
+
+def _seed(outcome: Outcome) -> int:
+    return outcome.seed
+
+
 def prepare_data(config: Config, scale: Scale) -> None:
     """Draw the generated set where a scale runs on it, search for proposals where it makes its own.
 

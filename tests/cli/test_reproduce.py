@@ -29,6 +29,9 @@ def test_a_table_is_run_row_by_row_and_a_broken_promise_is_said(two_rows, tmp_pa
     command = ["reproduce", "two", "-o", str(tmp_path / "t"), *two_rows]
     assert main([*command, "--rows", "one"]) == 0
     assert main(command) == 1
+    assert main([*command, "--rows", "two"]) == 1  # what was measured before is still in the table
+    assert "| second | fails | -" not in (tmp_path / "t" / "table.md").read_text()
+    assert "| first | 50 | -" not in (tmp_path / "t" / "table.md").read_text()
     said = capsys.readouterr()
     assert "one, seed 0: done before" in said.out
     assert "first" in said.out

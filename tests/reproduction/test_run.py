@@ -97,3 +97,15 @@ def test_data_and_proposals_are_made_where_a_scale_makes_its_own(tmp_path, monke
     assert len(read_proposals(tmp_path / config.data.proposals.train[0])) == 2
     assert len(read_proposals(tmp_path / config.data.proposals.val[0])) == 1
     assert config.model.proposer.train_proposals == 200  # a tenth
+
+
+def test_what_earlier_commands_measured_is_read_again(tmp_path):
+    table = Table("", (Row("b", "", ""), Row("a", "", "")))
+    for row, seed in (("a", 0), ("b", 1), ("b", 0), ("other", 0)):
+        folder = tmp_path / row / f"seed{seed}"
+        folder.mkdir(parents=True)
+        one = run.Outcome(row, seed, {"0.5": 0.5}, 3, 0.1, 0.1, None)
+        (folder / "outcome.json").write_text(json.dumps(one.__dict__))
+    (tmp_path / "a" / "seed7").mkdir()  # begun, not done
+    found = [(one.row, one.seed) for one in run.read_outcomes(table, tmp_path)]
+    assert found == [("b", 0), ("a", 0), ("b", 1)]
