@@ -36,6 +36,9 @@ class RFCNHead(nn.Module):
         form: `maps` convolves and then pools, `features` pools and then multiplies; the numbers are
             the same. `auto` takes for each layer what `forms.choose_forms` counts as cheaper, and
             `maps` where the graph is traced (torch.compile, torch.export).
+
+    Raises:
+        ValueError: form `features` with a pooler that cannot read every map in every bin.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class RFCNHead(nn.Module):
         self.pooler = pooler or PositionSensitivePooler()
         self.inclusive_corners = self.pooler.inclusive_corners
         self.k = k = self.pooler.k
+        if form == "features" and self.pooler.average is None:
+            raise ValueError("form features needs a pooler that reads every map in every bin")
         self.form = form
         self.box_sets = box_sets
         self.reduce = nn.Conv2d(in_channels, reduction, 1)

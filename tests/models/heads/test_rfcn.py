@@ -24,6 +24,11 @@ def a_head(*, classes=3, k=3, box_sets=2, stride=16):
     return head
 
 
+def test_features_need_a_pooler_that_reads_every_map():
+    with pytest.raises(ValueError, match="form features needs a pooler"):
+        RFCNHead(6, classes=3, pooler=PositionSensitiveAlign(3, 16), form="features")
+
+
 @pytest.mark.parametrize(
     ("classes", "box_sets", "scores", "boxes"),
     [
