@@ -28,6 +28,7 @@ from torch import Tensor
 from rfcn.models.heads.poolers import PositionSensitivePooler
 from rfcn.models.heads.rfcn import RFCNHead
 from rfcn.ops import library
+from rfcn.ops.box_voting import box_voting
 from rfcn.ops.deform_psroi_pool import deform_psroi_pool
 from rfcn.ops.nms import nms
 from rfcn.ops.psroi_align import psroi_align
@@ -36,6 +37,7 @@ from rfcn.ops.psroi_vote import psroi_vote
 from rfcn.ops.roi_align import roi_align
 from rfcn.ops.roi_average_pool import roi_average_pool
 from rfcn.ops.roi_pool import roi_pool
+from rfcn.ops.soft_nms import soft_nms
 
 CHANNELS = 1024
 ROUNDS = 2
@@ -89,7 +91,7 @@ SWEEPS: dict[str, dict[str, tuple[int, ...]]] = {
         "k": (1, 3, 5, 7, 9),
         "side": (300, 600, 900, 1200),
     },
-    "nms": {"rois": (300, 1000, 3000, 6000, 12000)},
+    "nms": {"rois": (300, 1000, 3000, 6000)},
 }
 
 
@@ -145,11 +147,20 @@ def a_head(form: Literal["auto", "maps", "features"]) -> Maker:
     return make
 
 
-def suppression(load: Load) -> Subject:
-    """nms of so many boxes at 0.7."""
-    g = torch.Generator().manual_seed(1)
-    boxes, scores = load.boxes()[:, 1:], torch.rand(load.rois, generator=g)
-    return Subject(lambda: nms(boxes, scores, 0.7), [])
+def on_boxes(op: Callable[[Tensor, Tensor], object]) -> Maker:
+    """What is asked of so many scored boxes."""
+
+    def make(load: Load) -> Subject:
+        g = torch.Generator().manual_seed(1)
+        boxes, scores = load.boxes()[:, 1:], torch.rand(load.rois, generator=g)
+        return Subject(lambda: op(boxes, scores), [])
+
+    return make
+
+
+def kept_and_voted(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """nms, and what is left of each cluster moved to its mean."""
+    return box_voting(boxes, scores, nms(boxes, scores, 0.3))
 
 
 SUBJECTS: dict[str, dict[str, Maker]] = {
@@ -163,7 +174,11 @@ SUBJECTS: dict[str, dict[str, Maker]] = {
         "roi_align": on_channels(roi_align),
     },
     "head": {"maps": a_head("maps"), "features": a_head("features")},
-    "nms": {"nms": suppression},
+    "nms": {
+        "nms": on_boxes(lambda boxes, scores: nms(boxes, scores, 0.7)),
+        "soft_nms": on_boxes(soft_nms),
+        "nms and box_voting": on_boxes(kept_and_voted),
+    },
 }
 
 
@@ -217,7 +232,7 @@ def points(figure: str, sweeps: list[str]) -> Iterator[dict[str, Any]]:
     live = {
         name: make
         for name, make in SUBJECTS[figure].items()
-        if figure == "head" or library.is_compiled(name, torch.device("cpu"))
+        if figure != "ops" or library.is_compiled(name, torch.device("cpu"))
     }
     for sweep in sweeps:
         for value in SWEEPS[figure][sweep]:
