@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rfcn.datasets.listed import (
-    Box,
-    Findings,
-    ListedPictures,
-    checked_names,
-    some,
-    stop_at_unknown,
-)
+from rfcn.datasets.findings import Findings, some
+from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
 from rfcn.errors import DataError
 
 _SPLIT = re.compile(r"(?:train|val|test)\d{4}")
@@ -47,6 +41,7 @@ class COCODataset(ListedPictures):
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
         bad_box: Literal["stop", "drop"] = "drop",
+        findings: Findings | None = None,
     ) -> None:
         """Read every annotation; sizes are those that the files state.
 
@@ -57,7 +52,7 @@ class COCODataset(ListedPictures):
         without area.
         Raises DataError when a file is missing or cannot be understood.
         """
-        findings = Findings()
+        findings = Findings() if findings is None else findings
         read = [_read_set(Path(root), name.strip()) for name in sets.split("+")]
         self.class_names = _class_names(classes, read)
         pictures: dict[int, _Picture] = {}
@@ -68,7 +63,7 @@ class COCODataset(ListedPictures):
         self.ids = [str(number) for number in pictures]
         self.paths = [str(one.path) for one in pictures.values()]
         self.sizes = [one.size for one in pictures.values()]
-        if unknown_class == "stop":
+        if unknown_class == "stop" and not findings.tolerant:
             named = ((item.name, one.file) for one in read for item in one.objects())
             stop_at_unknown(named, self.class_names)
         labels = {name: label for label, name in enumerate(self.class_names, start=1)}

@@ -1,11 +1,10 @@
-"""What data sets of any format share: objects in flat arrays, names of classes, and findings.
+"""What data sets of any format share: objects in flat arrays, and names of classes.
 
 A data set reads its files, tells `Findings` what was odd in them, and hands its objects over.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from rfcn.structures import Target
 
 Box = tuple[float, float, float, float]
 """Half-open corners, in pixels of the picture."""
-
-_SHOWN = 5
-"""Examples a message names before it goes on counting."""
 
 
 class ListedPictures:
@@ -67,45 +63,6 @@ class ListedPictures:
         self._boxes = np.array([box for box, _, _ in kept], dtype=np.float32).reshape(-1, 4)
         self._labels = np.array([label for _, label, _ in kept], dtype=np.int64)
         self._difficult = np.array([flag for _, _, flag in kept], dtype=bool)
-
-
-# -------------------------------------------------------------------------------------- findings
-
-
-@dataclass
-class Findings:
-    """What was odd in the files, by kind, with where; turned into notes or into an error."""
-
-    places: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, where: str) -> None:
-        """Another place of a kind."""
-        self.places.setdefault(kind, []).append(where)
-
-    def __getitem__(self, kind: str) -> list[str]:
-        return self.places.get(kind, [])
-
-    def notes(self, sentences: dict[str, str]) -> list[str]:
-        """One sentence a kind, with how many and where; kinds without any are left out."""
-        return [
-            f"{sentence}: {len(self[kind])} ({some(self[kind])})."
-            for kind, sentence in sentences.items()
-            if self[kind]
-        ]
-
-    def stop_at_bad_boxes(self) -> None:
-        """Raises DataError where a box of kind `bad`, without area, was found."""
-        if self["bad"]:
-            raise DataError(
-                f"{len(self['bad'])} boxes have no area: "
-                f"{some(self['bad'])}. Mend them, or set `data.bad_box: drop`."
-            )
-
-
-def some(places: Sequence[str]) -> str:
-    """The first few, and how many more."""
-    more = f", and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
-    return ", ".join(places[:_SHOWN]) + more
 
 
 # --------------------------------------------------------------------------------------- classes

@@ -1,21 +1,16 @@
 """PASCAL VOC: XML annotations, lists of pictures, JPEGs. All is read anew, nothing is cached."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
+from rfcn.datasets.findings import Findings
 from rfcn.datasets.image import read_size
-from rfcn.datasets.listed import (
-    Box,
-    Findings,
-    ListedPictures,
-    checked_names,
-    some,
-    stop_at_unknown,
-)
+from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
 from rfcn.datasets.voc_layout import NamedSet, read_sets
 from rfcn.datasets.voc_xml import Annotation, Object, read_annotation
 from rfcn.errors import DataError
@@ -36,15 +31,17 @@ class VOCDataset(ListedPictures):
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
         bad_box: Literal["stop", "drop"] = "drop",
+        findings: Findings | None = None,
     ) -> None:
         """Read every annotation and the header of every picture.
 
         sets: names joined by `+`, see `read_sets`. classes: the names in label order; or a text
         file with one a line; or None for those found in the annotations, sorted. unknown_class,
-        bad_box: what to do with objects of another class, and with boxes without area.
+        bad_box: what to do with objects of another class, and with boxes without area. findings:
+        collects what is odd; a tolerant one also what cannot be read, without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
-        findings = Findings()
+        findings = Findings() if findings is None else findings
         entries = _read_entries(read_sets(Path(root), sets), findings)
         self.ids = [entry.id for entry in entries]
         self.paths = [str(entry.picture) for entry in entries]
@@ -52,7 +49,7 @@ class VOCDataset(ListedPictures):
         self.class_names = _class_names(classes, entries)
         self._labels_of = {name: label for label, name in enumerate(self.class_names, start=1)}
         self._keep([self._objects(entry, findings) for entry in entries])
-        if unknown_class == "stop":
+        if unknown_class == "stop" and not findings.tolerant:
             named = ((one.name, entry.file) for entry in entries for one in entry.objects)
             stop_at_unknown(named, self.class_names)
         if bad_box == "stop":
@@ -63,11 +60,12 @@ class VOCDataset(ListedPictures):
         """The objects of a picture that are kept."""
         kept = []
         for number, item in enumerate(entry.objects, start=1):
+            note = partial(findings.add, file=entry.file, object=number)
             where = f"{entry.file}, object {number} ({item.name})"
             if item.name not in self._labels_of:
-                findings.add("unknown", f"{item.name!r} in {where}")
+                note("unknown", f"{item.name!r} in {where}")
                 continue
-            box = _box_in_picture(item, entry.size, where, findings)
+            box = _box_in_picture(item, entry.size, where, note)
             if box is not None:
                 kept.append((box, self._labels_of[item.name], item.difficult))
         return kept
@@ -98,39 +96,44 @@ def _read_entries(sets: list[NamedSet], findings: Findings) -> list[_Entry]:
         for name in one.names:
             listed.setdefault(f"{one.folder.path.name}/{name}" if several else name, (one, name))
         if one.repeated:
-            findings.add("repeated", f"{one.repeated} in {one.list_file}")
-    files = _annotation_files(list(listed.values()))
+            findings.add("repeated", f"{one.repeated} in {one.list_file}", file=one.list_file)
+    files = _annotation_files(listed, findings)
     entries: list[_Entry] = []
-    tried: list[str] = []
-    steps = tqdm(listed.items(), "Reading annotations", delay=1, leave=False, disable=None)
-    for file, (id_, (one, name)) in zip(files, steps, strict=True):
-        annotation = read_annotation(file)
-        picture = one.folder.picture(name, annotation.filename, file)
-        if picture is None:
-            tried.append(f"{one.folder.path / 'JPEGImages' / name}.jpg")
-            continue
-        entries.append(_Entry(id_, file, annotation, picture, read_size(picture)))
-        _compare_sizes(entries[-1], findings)
-    if tried:
-        raise DataError(
-            f"{len(tried)} pictures are missing: {some(tried)}; .jpeg, .png and other "
-            "extensions, and the annotations' <filename>, were tried too. Restore "
-            "them, or take their names off the list."
-        )
+    steps = tqdm(files.items(), "Reading annotations", delay=1, leave=False, disable=None)
+    for id_, file in steps:
+        one, name = listed[id_]
+        with findings.survived(file):
+            annotation = read_annotation(file)
+            picture = one.folder.picture(name, annotation.filename, file)
+            if picture is None:
+                findings.add(
+                    "no picture", f"{one.folder.path / 'JPEGImages' / name}.jpg", file=file
+                )
+                continue
+            entries.append(_Entry(id_, file, annotation, picture, read_size(picture)))
+            _compare_sizes(entries[-1], findings)
+    findings.stop_at(
+        "no picture",
+        "{count} pictures are missing: {places}; .jpeg, .png and other extensions, and the "
+        "annotations' <filename>, were tried too. Restore them, or take their names off the list.",
+    )
     return entries
 
 
-def _annotation_files(listed: list[tuple[NamedSet, str]]) -> list[Path]:
-    """The annotation of each picture; raises DataError when one is missing."""
-    files = [one.folder.annotation(name) for one, name in listed]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(files)} annotations are missing: {some(missing)}. "
-            "Restore them, or take their names off the list. (A picture without "
-            "objects has an annotation without <object>.)"
-        )
-    return files
+def _annotation_files(
+    listed: dict[str, tuple[NamedSet, str]], findings: Findings
+) -> dict[str, Path]:
+    """The annotation of each picture, by id; raises DataError when one is missing."""
+    files = {id_: one.folder.annotation(name) for id_, (one, name) in listed.items()}
+    missing = {id_: file for id_, file in files.items() if not file.is_file()}
+    for file in missing.values():
+        findings.add("no annotation", str(file), file=file)
+    findings.stop_at(
+        "no annotation",
+        f"{{count}} of {len(files)} annotations are missing: {{places}}. Restore them, or take "
+        "their names off the list. (A picture without objects has an annotation without <object>.)",
+    )
+    return {id_: file for id_, file in files.items() if id_ not in missing}
 
 
 def _compare_sizes(entry: _Entry, findings: Findings) -> None:
@@ -141,24 +144,25 @@ def _compare_sizes(entry: _Entry, findings: Findings) -> None:
             kind,
             f"{entry.file} says {claimed[1]} x {claimed[0]}, the picture is "
             f"{entry.size[1]} x {entry.size[0]}",
+            file=entry.file,
         )
 
 
 def _box_in_picture(
-    item: Object, size: tuple[int, int], where: str, findings: Findings
+    item: Object, size: tuple[int, int], where: str, note: Callable[[str, str], None]
 ) -> Box | None:
     """The box in our convention, cut to the picture; None when nothing of it is left."""
     xmin, ymin, xmax, ymax = item.corners
     height, width = size
     place = f"{where} at {xmin:g} {ymin:g} {xmax:g} {ymax:g}"
     if xmin == 0 or ymin == 0:
-        findings.add("zero", place)
+        note("zero", place)
     box = (max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height))
     if xmax <= xmin or ymax <= ymin or box[2] <= box[0] or box[3] <= box[1]:
-        findings.add("bad", place)
+        note("bad", place)
         return None
     if xmin < 0 or ymin < 0 or xmax > width or ymax > height:
-        findings.add("cut", place)
+        note("cut", place)
     return box
 
 

@@ -4,26 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rfcn.datasets.listed import Findings, checked_names, some, stop_at_unknown
+from rfcn.datasets.listed import checked_names, stop_at_unknown
 from rfcn.errors import DataError
-
-
-def test_findings_become_sentences_in_their_order() -> None:
-    findings = Findings()
-    for number in range(7):
-        findings.add("odd", f"place {number}")
-    assert findings.notes({"even": "Even ones", "odd": "Odd ones"}) == [
-        "Odd ones: 7 (place 0, place 1, place 2, place 3, place 4, and 2 more)."
-    ]
-    findings.stop_at_bad_boxes()
-    findings.add("bad", "here")
-    with pytest.raises(DataError, match="1 boxes have no area: here"):
-        findings.stop_at_bad_boxes()
-
-
-@pytest.mark.parametrize(("places", "text"), [([], ""), (["a", "b"], "a, b")])
-def test_few_are_all_named(places: list[str], text: str) -> None:
-    assert some(places) == text
 
 
 @pytest.mark.parametrize("names", [[], ["a", ""], ["a", "b", "a"]])
