@@ -16,6 +16,7 @@ from rfcn.config.loader import config_from_mapping
 from rfcn.config.parts import Features
 from rfcn.config.paths import expand_path
 from rfcn.datasets.coco import COCODataset
+from rfcn.datasets.findings import Findings
 from rfcn.datasets.listed import ListedPictures
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
@@ -149,10 +150,15 @@ def is_new_layer(name: str) -> bool:
 
 
 def build_dataset(
-    config: schema.Data, sets: str, *, class_names: Sequence[str] | None = None
+    config: schema.Data,
+    sets: str,
+    *,
+    class_names: Sequence[str] | None = None,
+    findings: Findings | None = None,
 ) -> ListedPictures:
     """The data set of these sets. With `class_names` those are its classes (a validation set takes
-    them from the training set, a detector from its weights); otherwise the config says."""
+    them from the training set, a detector from its weights); otherwise the config says. `findings`
+    collects what was odd in the files, and decides what ends the reading."""
     formats = {"voc": VOCDataset, "coco": COCODataset}
     return formats[config.format](
         expand_path(config.root, key="data.root"),
@@ -160,6 +166,7 @@ def build_dataset(
         classes=listed_classes(config) if class_names is None else class_names,
         unknown_class=config.unknown_class,
         bad_box=config.bad_box,
+        findings=findings,
     )
 
 

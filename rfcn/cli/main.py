@@ -57,6 +57,13 @@ COMMANDS = {
         "detect objects in pictures",
         ("rfcn infer --weights runs/r50/weights/best --input pictures/ -o runs/seen",),
     ),
+    "check-data": Command(
+        "find wrong data before training does",
+        (
+            "rfcn check-data -c rfcn/r50_voc_ohem.yaml --html check.html",
+            "rfcn check-data --data data/mine --sets train val --json check.json",
+        ),
+    ),
     "demo": Command(
         "draw a small data set, train on it, measure and show: minutes on a CPU",
         ("rfcn demo",),

@@ -1,0 +1,1 @@
+"""Wrong data found before training: what `rfcn check-data` computes and writes."""
