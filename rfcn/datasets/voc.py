@@ -42,11 +42,13 @@ class VOCDataset(ListedPictures):
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
-        entries = _read_entries(read_sets(Path(root), sets), findings)
+        entries = _read_entries(read_sets(Path(root), sets, findings), findings)
         self.ids = [entry.id for entry in entries]
         self.paths = [str(entry.picture) for entry in entries]
         self.sizes = [entry.size for entry in entries]
-        self.class_names = _class_names(classes, entries)
+        self.class_names = ()
+        with findings.survived(root):
+            self.class_names = _class_names(classes, entries)
         self._labels_of = {name: label for label, name in enumerate(self.class_names, start=1)}
         self._keep([self._objects(entry, findings) for entry in entries])
         if unknown_class == "stop" and not findings.tolerant:
@@ -59,9 +61,9 @@ class VOCDataset(ListedPictures):
     def _objects(self, entry: "_Entry", findings: Findings) -> list[tuple[Box, int, bool]]:
         """The objects of a picture that are kept."""
         kept = []
-        for number, item in enumerate(entry.objects, start=1):
-            note = partial(findings.add, file=entry.file, object=number)
-            where = f"{entry.file}, object {number} ({item.name})"
+        for item in entry.objects:
+            note = partial(findings.add, file=entry.file, object=item.number)
+            where = f"{entry.file}, object {item.number} ({item.name})"
             if item.name not in self._labels_of:
                 note("unknown", f"{item.name!r} in {where}")
                 continue
@@ -97,34 +99,51 @@ def _read_entries(sets: list[NamedSet], findings: Findings) -> list[_Entry]:
             listed.setdefault(f"{one.folder.path.name}/{name}" if several else name, (one, name))
         if one.repeated:
             findings.add("repeated", f"{one.repeated} in {one.list_file}", file=one.list_file)
+    for folder in {one.folder.path: one.folder for one in sets}.values():
+        with findings.survived(folder.path):
+            folder.check()
     files = _annotation_files(listed, findings)
-    entries: list[_Entry] = []
     steps = tqdm(files.items(), "Reading annotations", delay=1, leave=False, disable=None)
-    for id_, file in steps:
-        one, name = listed[id_]
-        with findings.survived(file):
-            annotation = read_annotation(file)
-            picture = one.folder.picture(name, annotation.filename, file)
-            if picture is None:
-                findings.add(
-                    "no picture", f"{one.folder.path / 'JPEGImages' / name}.jpg", file=file
-                )
-                continue
-            entries.append(_Entry(id_, file, annotation, picture, read_size(picture)))
-            _compare_sizes(entries[-1], findings)
+    found = [_read_entry(id_, file, *listed[id_], findings) for id_, file in steps]
     findings.stop_at(
         "no picture",
         "{count} pictures are missing: {places}; .jpeg, .png and other extensions, and the "
         "annotations' <filename>, were tried too. Restore them, or take their names off the list.",
     )
-    return entries
+    return [entry for entry in found if entry is not None]
+
+
+def _read_entry(
+    id_: str, file: Path, of_set: NamedSet, name: str, findings: Findings
+) -> _Entry | None:
+    """One picture; None where it is missing, or cannot be read and `findings` is tolerant. Then
+    all that can be said of it is found: of its annotation, and of the picture itself."""
+    annotation = picture = size = None
+    with findings.survived(file):
+        annotation = read_annotation(file, findings)
+    with findings.survived(file):
+        picture = of_set.folder.picture(name, annotation and annotation.filename, file)
+        if picture is None:
+            missing = f"{of_set.folder.path / 'JPEGImages' / name}.jpg"
+            findings.add("no picture", missing, file=file)
+    if picture is not None:
+        with findings.survived(picture):
+            size = read_size(picture)
+    if annotation is None or picture is None or size is None:
+        return None
+    entry = _Entry(id_, file, annotation, picture, size)
+    _compare_sizes(entry, findings)
+    return entry
 
 
 def _annotation_files(
     listed: dict[str, tuple[NamedSet, str]], findings: Findings
 ) -> dict[str, Path]:
     """The annotation of each picture, by id; raises DataError when one is missing."""
-    files = {id_: one.folder.annotation(name) for id_, (one, name) in listed.items()}
+    files = {}
+    for id_, (one, name) in listed.items():
+        with findings.survived(one.list_file):
+            files[id_] = one.folder.annotation(name)
     missing = {id_: file for id_, file in files.items() if not file.is_file()}
     for file in missing.values():
         findings.add("no annotation", str(file), file=file)

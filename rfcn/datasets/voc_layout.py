@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from rfcn.datasets.findings import Findings
 from rfcn.datasets.image import EXTENSIONS
 from rfcn.errors import DataError
 
@@ -54,15 +55,19 @@ class VOCFolder:
     def _folder(self) -> Path:
         return self.path / "JPEGImages"
 
-    @cached_property
-    def _pictures(self) -> dict[str, str]:
-        """Lower-case file name -> file name."""
+    def check(self) -> None:
+        """Raises DataError where there is no folder of pictures at all."""
         if not self._folder.is_dir():
             raise DataError(
                 f"{self._folder}: there is no such folder. The pictures are looked for "
                 f"there; expected is {_LAYOUT}"
             )
-        return {entry.name.lower(): entry.name for entry in self._folder.iterdir()}
+
+    @cached_property
+    def _pictures(self) -> dict[str, str]:
+        """Lower-case file name -> file name."""
+        entries = self._folder.iterdir() if self._folder.is_dir() else ()
+        return {entry.name.lower(): entry.name for entry in entries}
 
     @cached_property
     def _roots(self) -> tuple[Path, ...]:
@@ -93,17 +98,20 @@ class NamedSet:
     """Lines that repeated an earlier name."""
 
 
-def read_sets(root: Path, sets: str) -> list[NamedSet]:
+def read_sets(root: Path, sets: str, findings: Findings | None = None) -> list[NamedSet]:
     """The sets of `A+B`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt below the root,
-    any other NAME is ImageSets/Main/NAME.txt of the root. Raises DataError, saying what is there.
+    any other NAME is ImageSets/Main/NAME.txt of the root. Raises DataError, saying what is there;
+    with tolerant `findings` a set that cannot be read becomes one, and the others are read.
     """
+    findings = Findings() if findings is None else findings
     folders: dict[Path, VOCFolder] = {}
     found = []
     for name in (part.strip() for part in sets.split("+")):
         year = _YEAR_SET.fullmatch(name)
         path = root / f"VOC{year[1]}" if year else root
         folder = folders.setdefault(path, VOCFolder(path))
-        found.append(_read_set(folder, year[2] if year else name, asked=name, root=root))
+        with findings.survived(path):
+            found.append(_read_set(folder, year[2] if year else name, asked=name, root=root))
     return found
 
 
@@ -132,7 +140,8 @@ def _read_set(folder: VOCFolder, name: str, *, asked: str, root: Path) -> NamedS
 def _name_of(line: str, folder: VOCFolder) -> str:
     """The picture name of a line, which may carry the -1/0/1 column of VOC's lists of a class."""
     bare = _CLASS_COLUMN.sub("", line)
-    return line if bare == line or folder.annotation(line).is_file() else bare
+    whole = folder.path / "Annotations" / f"{line}.xml"  # only asked for; to be read, it is checked
+    return line if bare == line or whole.is_file() else bare
 
 
 def _available(root: Path) -> str:

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from rfcn.datasets.findings import Findings
 from rfcn.errors import DataError
 
 MAX_BYTES = 16_000_000
@@ -23,6 +24,8 @@ Corners = tuple[float, float, float, float]
 class Object:
     """One object as written in the file."""
 
+    number: int
+    """Its place among the objects of the file, from 1."""
     name: str
     corners: Corners
     """(xmin, ymin, xmax, ymax) as in the file: 1-based, xmax and ymax inside the box."""
@@ -39,22 +42,21 @@ class Annotation:
     objects: list[Object]
 
 
-def read_annotation(path: Path) -> Annotation:
-    """The objects of one file. Raises DataError naming file, line or object, and tag.
+def read_annotation(path: Path, findings: Findings | None = None) -> Annotation:
+    """The objects of one file. Raises DataError naming file, line or object, and tag; with tolerant
+    `findings` an object that cannot be understood becomes one, and the others are read.
 
     Coordinates may be fractions and in any order; `difficult` may be missing (0), `pose` and
     `truncated` are not read; the boxes of nested <part>s are not objects; namespaces and the case
     of the root tag do not matter; white space around a name does not belong to it.
     """
+    findings = Findings() if findings is None else findings
     root = _parse(path, _read_bytes(path))
-    return Annotation(
-        filename=_text(root, "filename"),
-        size=_size(root),
-        objects=[
-            _object(element, f"{path}: object {number}")
-            for number, element in enumerate(root.findall("object"), start=1)
-        ],
-    )
+    objects = []
+    for number, element in enumerate(root.findall("object"), start=1):
+        with findings.survived(path, object=number):
+            objects.append(_object(element, number, f"{path}: object {number}"))
+    return Annotation(_text(root, "filename"), _size(root), objects)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -145,7 +147,7 @@ def _size(root: Element) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _object(element: Element, where: str) -> Object:
+def _object(element: Element, number: int, where: str) -> Object:
     name = _text(element, "name")
     if not name:
         raise DataError(f"{where}: <name> is missing or empty. Name the object's class.")
@@ -154,6 +156,7 @@ def _object(element: Element, where: str) -> Object:
     if box is None:
         raise DataError(f"{where}: <bndbox> is missing. Add the box or delete the object.")
     return Object(
+        number=number,
         name=name,
         corners=(
             _coordinate(box, "xmin", where),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rfcn.datasets.findings import BROKEN, Findings
 from rfcn.datasets.voc import VOCDataset
 from rfcn.errors import DataError
 
@@ -243,6 +244,53 @@ def test_i12_a_picture_that_changed_or_went_is_named(write_voc: Write) -> None:
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: there is no such picture"):
         data[0]
+
+
+def test_a_tolerant_reading_finds_everything_that_is_wrong(write_voc: Write) -> None:
+    evil = "<annotation><filename>../../../etc/passwd</filename></annotation>"
+    nameless = "<object><bndbox/></object>"
+    root = write_voc(
+        {
+            "good": [("cat", 1, 1, 9, 9), ("cat", 5, 5, 2, 2), ("zebra", 1, 1, 9, 9)],
+            "objects": f"<annotation>{nameless * 2}</annotation>",
+            "torn": "<annotation>",
+            "evil": evil,
+            "gone": [("cat", 1, 1, 9, 9)],
+            "text": [("cat", 1, 1, 9, 9)],
+        },
+        sets={"train": "good\n../../x\nobjects\ntorn\nabsent\nevil\ngone\ntext"},
+    )
+    (root / "JPEGImages" / "gone.jpg").unlink()
+    for name in ("text", "torn"):
+        (root / "JPEGImages" / f"{name}.jpg").write_text("no picture")
+    findings = Findings(tolerant=True)
+    data = VOCDataset(root, "train+missing", classes=("cat",), findings=findings)
+    assert data.ids == ["good", "objects"]
+    assert data.target(0).boxes.tolist() == [[0, 0, 9, 9]]
+    kinds = [
+        (one.kind, Path(one.file or "").name.removesuffix(".jpg"), one.object)
+        for one in findings.found
+    ]
+    assert kinds == [
+        (BROKEN, "set", None),
+        (BROKEN, "train.txt", None),
+        ("no annotation", "absent.xml", None),
+        (BROKEN, "objects.xml", 1),
+        (BROKEN, "objects.xml", 2),
+        (BROKEN, "torn.xml", None),
+        (BROKEN, "torn", None),
+        (BROKEN, "evil.xml", None),
+        ("no picture", "gone.xml", None),
+        (BROKEN, "text", None),
+        ("bad", "good.xml", 2),
+        ("unknown", "good.xml", 3),
+    ]
+
+
+def test_a_tolerant_reading_of_nothing_at_all(tmp_path: Path) -> None:
+    findings = Findings(tolerant=True)
+    assert len(VOCDataset(tmp_path / "absent", "train", findings=findings)) == 0
+    assert [one.kind for one in findings.found] == [BROKEN, BROKEN]
 
 
 def test_real_bccd(data_folder: Path) -> None:

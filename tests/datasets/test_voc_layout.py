@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from rfcn.datasets.findings import BROKEN, Findings
 from rfcn.datasets.voc_layout import VOCFolder, read_sets
 from rfcn.errors import DataError
 
@@ -155,6 +156,20 @@ def test_v20_links_may_not_leave_the_folder_unless_it_is_a_whole_one(tmp_path: P
     assert _picture(VOCFolder(linked_folder), "a") == "a.png"
 
 
+def test_a_tolerant_reading_of_sets_goes_on_behind_those_it_cannot_read(
+    write_voc: Callable[..., Path],
+) -> None:
+    root = write_voc({"a": []}, sets={"one": "a", "none": "", "other": "../../b\na"})
+    findings = Findings(tolerant=True)
+    found = read_sets(root, "one+none+absent+other", findings)
+    assert [one.list_file.stem for one in found] == ["one", "other"]
+    empty, absent = findings.found
+    assert (empty.kind, absent.kind) == (BROKEN, BROKEN)
+    assert "none.txt: the list is empty" in empty.place
+    assert "absent.txt: there is no such list" in absent.place
+
+
 def test_missing_picture_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="JPEGImages: there is no such folder"):
-        _picture(VOCFolder(tmp_path), "a")
+        VOCFolder(tmp_path).check()
+    assert _picture(VOCFolder(tmp_path), "a") is None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rfcn.datasets.findings import BROKEN, Findings
 from rfcn.datasets.voc_xml import MAX_BYTES, Annotation, read_annotation
 from rfcn.errors import DataError
 
@@ -169,3 +170,18 @@ def test_v23_boxes_of_parts_are_no_objects(read: Callable[..., Annotation]) -> N
 @pytest.mark.parametrize("size", ["<width>0</width><height>9</height>", "<width>x</width>", ""])
 def test_senseless_size_is_none(size: str, read: Callable[..., Annotation]) -> None:
     assert read(f"<annotation><size>{size}</size></annotation>").size is None
+
+
+def test_a_tolerant_reading_tells_of_every_broken_object(tmp_path: Path) -> None:
+    good = f"<object><name>dog</name>{BOX}</object>"
+    broken = ("<object><name>cat</name></object>", f"<object><name></name>{BOX}</object>")
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation>{broken[0]}{good}{broken[1]}{good}</annotation>")
+    findings = Findings(tolerant=True)
+    assert [one.number for one in read_annotation(path, findings).objects] == [2, 4]
+    assert [(one.kind, one.file, one.object) for one in findings.found] == [
+        (BROKEN, str(path), 1),
+        (BROKEN, str(path), 3),
+    ]
+    assert "<bndbox> is missing" in findings.found[0].place
+    assert "<name> is missing" in findings.found[1].place
