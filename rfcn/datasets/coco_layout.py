@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from rfcn.datasets.subset import SHARES
+from rfcn.datasets.subset import known_sets
 from rfcn.errors import DataError
 
 _FILES = ("annotations/instances_{}.json", "annotations/{}.json", "{}/_annotations.coco.json")
@@ -40,8 +40,7 @@ def _available(root: Path) -> str:
             f"There is none in {root}: expected are annotations/instances_NAME.json and "
             "NAME/*.jpg (data/README.md)."
         )
-    share = f" One set serves for both: {SHARES}." if len(names) == 1 else ""
-    return f"Sets in {root}: {', '.join(names)}.{share}"
+    return known_sets(root, names)
 
 
 @dataclass(frozen=True)

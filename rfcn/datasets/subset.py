@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from rfcn.errors import DataError
 
-SHARES = "data.train: NAME[:80%] with data.val: NAME[80%:]"
-"""How one set serves for training and evaluation."""
+_SHARES = "data.train: NAME[:80%] with data.val: NAME[80%:]"
 
 _PART = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
 _CUT = re.compile(r"\s*([\d.]*%?)\s*:\s*([\d.]*%?)\s*")
@@ -70,10 +70,16 @@ def parse_sets(sets: str) -> list[SetPart]:
     """The parts of `A+B[:100]`, in their order. Raises DataError for what is no name or no part."""
     if not sets.strip():
         raise DataError(
-            f"No set of pictures is named. Where there is but one, write {SHARES}, NAME being its "
-            "name."
+            f"No set of pictures is named. Where there is but one, write {_SHARES}, NAME "
+            "being its name."
         )
     return [_parse(one.strip(), sets) for one in sets.split("+")]
+
+
+def known_sets(root: Path, names: Sequence[str]) -> str:
+    """A sentence on the sets that there are, for whoever asked for another one."""
+    share = f" Where one is to serve for both, write {_SHARES}." if len(names) == 1 else ""
+    return f"Sets in {root}: {', '.join(names)}.{share}"
 
 
 def _parse(text: str, sets: str) -> SetPart:

@@ -2,10 +2,11 @@
 
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
-from rfcn.datasets.subset import SetPart, parse_sets
+from rfcn.datasets.subset import SetPart, known_sets, parse_sets
 from rfcn.errors import DataError
 
 NAMES = [f"{number:06d}" for number in range(200)]
@@ -99,3 +100,11 @@ def test_an_empty_part_is_refused(text: str) -> None:
     (part,) = parse_sets(text)
     with pytest.raises(DataError, match=r"a\[.*\]: no picture lies in this part of the 5 of a"):
         part.choose(["1", "2", "3", "4", "5"])
+
+
+def test_a_lone_set_is_said_to_serve_for_both() -> None:
+    assert known_sets(Path("data"), ["all"]) == (
+        "Sets in data: all. Where one is to serve for both, write data.train: NAME[:80%] with "
+        "data.val: NAME[80%:]."
+    )
+    assert known_sets(Path("data"), ["train", "val"]) == "Sets in data: train, val."
