@@ -99,7 +99,7 @@ class Anchors:
 
 
 def better_anchors(these: Resized, now: Anchors, *, scales: int, enough: float) -> Anchors:
-    """At most so many scales, and as many ratios as now, that cover the boxes best, of `SCALES`, `RATIOS`.
+    """At most so many of `SCALES`, and as many of `RATIOS` as now, that cover the boxes best.
 
     What counts is the mean of the boxes' best IoU, up to `enough` (the RPN's positive_iou). For
     every choice of ratios the scales are added one by one, each the one that gains most (greedy

@@ -14,6 +14,8 @@ from rfcn.datasets.survey_twins import equal_groups, near_pairs
 from rfcn.datasets.transforms import fitted_size
 
 _NUMBER = r"-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)"
+_OF_PICTURE = re.compile(r" of (.+?)(?: at |$)")
+"""The picture in a sentence of the COCO reader, whose file holds them all."""
 _CORNERS = re.compile(rf" at ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) ({_NUMBER})$")
 
 
@@ -63,22 +65,35 @@ def reader_cases(
     findings: Sequence[Finding], part: str, paths: Sequence[str], *, one_based: bool
 ) -> Iterator[Case]:
     """A case for each finding. paths: of the pictures that were read; one_based: of VOC."""
-    by_path = {path: number for number, path in enumerate(paths)}
-    by_stem = {_stem(path): number for number, path in enumerate(paths)}
+    number_of = _numbers(paths)
     for one in findings:
-        number = None
-        if one.file is not None:
-            number = by_path.get(one.file, by_stem.get(_stem(one.file)))
+        if one.kind == "twice":
+            continue  # `object_cases` says it of every format, and with the box
+        named = _OF_PICTURE.search(one.place)
+        keys = [*_keys(one.file or ""), named[1] if named else ""]
+        number = next((number_of[key] for key in keys if key in number_of), None)
         box = _box_in(one.place, one_based=one_based)
         yield Case(
             one.kind, part, one.place, one.file, one.object, number, () if box is None else (box,)
         )
 
 
-def _stem(path: str) -> tuple[str, str]:
-    """What picture and annotation of one VOC folder have in common."""
+def _numbers(paths: Sequence[str]) -> dict[str, int]:
+    """The number of the picture that each key stands for alone."""
+    found: dict[str, int] = {}
+    clashing = set()
+    for number, path in enumerate(paths):
+        for key in (*_keys(path), Path(path).name):
+            if found.setdefault(key, number) != number:
+                clashing.add(key)
+    return {key: number for key, number in found.items() if key not in clashing}
+
+
+def _keys(path: str) -> tuple[str, str, str]:
+    """By what a picture is known to its annotation, the surest first: its path, its stem within a
+    folder of VOC's, its stem."""
     whole = Path(path)
-    return str(whole.parent.parent), whole.stem
+    return path, f"{whole.parent.parent}:{whole.stem}", f":{whole.stem}"
 
 
 def _box_in(place: str, *, one_based: bool) -> Box | None:

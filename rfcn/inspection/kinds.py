@@ -31,6 +31,17 @@ _ALWAYS = {
     "broken": Kind("fault", "cannot be read", _STOPS),
     "no picture": Kind("fault", "annotations without a picture", _STOPS),
     "no annotation": Kind("fault", "pictures without an annotation", _STOPS),
+    "category": Kind("fault", "categories that make no sense", _STOPS),
+    "listing": Kind("fault", "pictures listed wrongly", _STOPS),
+    "annotation": Kind("fault", "annotations that cannot be read", _STOPS),
+    "orphan": Kind("fault", "annotations of pictures or categories that are not listed", _STOPS),
+    "outside": Kind("fault", "pictures outside of the data folder", _STOPS),
+    "corners": Kind(
+        "fault",
+        "boxes that look like corners where a width and a height belong",
+        "taken as written",
+    ),
+    "fractions": Kind("fault", "boxes that look like fractions of the picture", "taken as written"),
     "repeated": Kind("warning", "listed more than once", "used once"),
     "cut": Kind("note", "boxes that leave their picture", "cut to the picture"),
     "zero": Kind(
@@ -43,6 +54,10 @@ _ALWAYS = {
         "upright picture, boxes as they are",
     ),
     "crowd": Kind("note", "regions of many objects (iscrowd)", "count as difficult: not trained"),
+    "unlabelled": Kind("warning", "pictures without a file of labels", "kept, as background"),
+    "renumbered": Kind("note", "annotations without an id of their own", "numbered anew"),
+    "no area": Kind("note", "annotations without an area", "that of the box is taken"),
+    "outline": Kind("note", "outlines without a box", "the box around them is taken"),
     # ours
     "other size": Kind("fault", "pictures of another size than annotated", _STOPS),
     "no box": Kind("note", "pictures without any box", "kept, as background"),
@@ -72,6 +87,11 @@ def kinds_of(data: schema.Data) -> dict[str, Kind]:
             "warning" if skip else "fault",
             "objects of classes that are not listed",
             "skipped, as data.unknown_class says" if skip else _STOPS,
+        ),
+        "no category": Kind(
+            "warning" if skip else "fault",
+            "listed classes that are no category of the files",
+            "never seen" if skip else _STOPS,
         ),
         "picture": Kind("fault", "pictures that cannot be decoded", _STOPS),
     }
