@@ -133,7 +133,7 @@ def test_wheel_holds_the_configs_and_no_tests(wheel):
         names = set(archive.namelist())
     shipped = {f"rfcn/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped <= names
-    assert "rfcn/py.typed" in names
+    assert {"rfcn/py.typed", "rfcn/inspection/page.html"} <= names
     assert not any(name.startswith(("tests/", "csrc/")) for name in names)
     assert ("rfcn/_cpu.so" in names) == (COMPILER is not None)
     assert "-py3-none-" in wheel[0].name

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, look at every picture, print and write; also what is known when stopped on the way."""
     from rfcn.engine.signals import stop_on_signals
     from rfcn.inspection.check import check_data
+    from rfcn.inspection.page import page
     from rfcn.inspection.report import as_json
     from rfcn.inspection.text import print_report
 
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     print_report(report)
     if args.json:
         _write(Path(args.json), json.dumps(as_json(report), indent=1) + "\n")
+    if args.html:
+        _write(Path(args.html), page(report))
     return request.exit_code or report.exit_code(strict=args.strict)
 
 

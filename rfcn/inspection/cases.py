@@ -35,6 +35,8 @@ class Case:
     """Number of the picture in its part, where one shows it."""
     boxes: tuple[Box, ...] = ()
     """What to draw on it; they may leave the picture or be empty."""
+    beside: str | None = None
+    """File of the picture it is compared with."""
 
 
 @dataclass
@@ -224,4 +226,4 @@ def _pair_case(kind: str, one: tuple[Part, int], other: tuple[Part, int], verb: 
         assert part.dataset is not None
         paths.append(part.dataset.paths[number])
     place = f"{paths[0]} {verb} {paths[1]}" if paths[0] != paths[1] else f"{paths[0]}, in both"
-    return Case(kind, one[0].name, place, file=paths[0], picture=one[1])
+    return Case(kind, one[0].name, place, file=paths[0], picture=one[1], beside=paths[1])

@@ -47,8 +47,10 @@ def check_data(
     stride = build_backbone_stride(config)
     read: list[Part] = []
     for name in parts:
+        # A training set of which nothing could be read does not say what the classes are.
         train = read[0].dataset if read else None
-        read.append(_read(config.data, name, None if train is None else train.class_names))
+        names = train.class_names if train is not None and train.class_names else None
+        read.append(_read(config.data, name, names))
     report = Report(config.data.root, config.data.format, kinds_of(config.data), read)
     report.complete = _look(read, workers, stopped)
     short_side = middle_side(config.data)

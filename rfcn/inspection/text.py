@@ -70,12 +70,17 @@ def anchor_lines(one: AnchorReport, names: Sequence[str]) -> list[str]:
     if worst:
         lines.append(f"    fewest at 0.5: {', '.join(worst)}")
     for anchors, overlaps in one.better:
-        lines.append(
-            f"    {_percent(overlaps, 0.5)} and {_percent(overlaps, one.positive_iou)} with --set "
-            f"model.proposer.anchors.scales={_listed(anchors.scales)} "
-            f"model.proposer.anchors.ratios={_listed(anchors.ratios)}"
-        )
+        reached = f"{_percent(overlaps, 0.5)} and {_percent(overlaps, one.positive_iou)}"
+        lines.append(f"    {reached} with --set {settings(anchors)}")
     return lines
+
+
+def settings(anchors: Anchors) -> str:
+    """The anchors as `key=value` for the command line."""
+    return (
+        f"model.proposer.anchors.scales={_listed(anchors.scales)} "
+        f"model.proposer.anchors.ratios={_listed(anchors.ratios)}"
+    )
 
 
 def shape(anchors: Anchors) -> str:
