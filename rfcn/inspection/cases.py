@@ -172,11 +172,14 @@ def object_cases(part: Part) -> Iterator[Case]:
 
 
 def class_cases(parts: Sequence[Part]) -> Iterator[Case]:
-    """Classes that one part has and another lacks."""
+    """Classes without a box, and a part for training without any box at all (K15)."""
     for part in parts:
         if part.dataset is None or part.objects is None:
             continue
         counts = class_counts(part.objects, len(part.dataset.class_names))
+        if part.name == "train" and len(part.dataset) and not any(one.boxes for one in counts):
+            yield Case("nothing", part.name, f"{part.sets}: {len(part.dataset)} pictures")
+            continue
         kind = "not trained" if part.name == "train" else "not measured"
         for name, count in zip(part.dataset.class_names, counts, strict=True):
             if not count.boxes:

@@ -59,6 +59,7 @@ _ALWAYS = {
     "no area": Kind("note", "annotations without an area", "that of the box is taken"),
     "outline": Kind("note", "outlines without a box", "the box around them is taken"),
     # ours
+    "nothing": Kind("fault", "sets without a single box to train on", "nothing is learned"),
     "other size": Kind("fault", "pictures of another size than annotated", _STOPS),
     "no box": Kind("note", "pictures without any box", "kept, as background"),
     "difficult": Kind("note", "pictures all of whose boxes are difficult", "kept, as background"),

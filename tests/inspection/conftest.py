@@ -1,10 +1,12 @@
 """A data set with one fault of every row of the table of faults, and what must be said of each."""
 
+import json
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +51,13 @@ def _cut(path: Path, picture: Image.Image) -> None:
     path.write_bytes(path.read_bytes()[:-400])
 
 
+def _flipped(path: Path, picture: Image.Image) -> None:
+    picture.save(path, format="PNG")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
 def _turned(path: Path, picture: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -59,6 +68,7 @@ PICTURES: dict[str, tuple[Callable[[Path, Image.Image], object], set[str]]] = {
     "I1_empty": (lambda path, _: path.write_bytes(b""), {"unread"}),
     "I1_text": (lambda path, _: path.write_text("no picture"), {"unread"}),
     "I2": (_cut, {"picture"}),
+    "I3": (_flipped, {"picture"}),
     "I4": (lambda path, picture: picture.save(path, format="PNG"), {"remark"}),
     "I5": (lambda path, picture: picture.convert("CMYK").save(path, format="JPEG"), {"remark"}),
     "I7": (_turned, {"turned"}),
@@ -186,3 +196,153 @@ def planted_voc(tmp_path: Path, voc_config: Callable[..., Config]) -> Planted:
     }
     expected |= {"train.txt": {"repeated"}, "leaked": {"leak"}, "twin_again": {"twin"}}
     return Planted(voc_config(root, classes=["cat", "dog", "eel"]), expected)
+
+
+# -------------------------------------------------------------------------------------------- COCO
+
+
+CATEGORIES = [{"id": 90, "name": "cat"}, {"id": 3, "name": "dog"}, {"id": 17, "name": "eel"}]  # K3
+BOX = [10, 10, 30, 30]
+
+
+def annotation(**other: Any) -> dict[str, Any]:
+    """One that is in order, but for what is given; a key that is None is left out."""
+    whole = {"category_id": 90, "bbox": BOX, "area": 900, "iscrowd": 0, **other}
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+COCO_ROWS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "K3": ([annotation(), annotation(category_id=3, bbox=[1, 1, 9, 9])], []),
+    "K6_picture": ([annotation(image_id=999), annotation()], ["orphan"]),
+    "K6_category": ([annotation(category_id=5), annotation()], ["orphan"]),
+    "K9_three": ([annotation(bbox=[1, 2, 3]), annotation()], ["annotation"]),
+    "K9_words": ([annotation(bbox=["1", 2, 3, 4]), annotation()], ["annotation"]),
+    "K9_nan": ([annotation(bbox=[float("nan"), 2, 3, 4]), annotation()], ["bad"]),
+    "K9_negative": ([annotation(bbox=[20, 20, -3, 4]), annotation()], ["bad"]),
+    "K9_zero": ([annotation(bbox=[20, 20, 0, 4]), annotation()], ["bad"]),
+    "K9_outside": ([annotation(bbox=[60, 40, 30, 30])], ["cut"]),
+    "K11": ([annotation(area=None, iscrowd=None)], ["no area"]),
+    "K12": ([annotation(bbox=[1, 1, 70, 50], iscrowd=1), annotation()], ["crowd"]),
+    "K17": ([annotation(bbox=None, segmentation=[[10, 10, 40, 10, 40, 40]])], ["outline"]),
+    "K17_mask": (
+        [annotation(bbox=None, segmentation={"counts": "x", "size": [9, 9]}), annotation()],
+        ["annotation"],
+    ),
+    "K18": ([annotation(), annotation()], ["twice"]),
+    "V21": ([], ["no box"]),
+    "V22": ([annotation(iscrowd=1)], ["crowd", "difficult"]),
+}
+"""The annotations of the picture of a row, and what is said of them and of it."""
+
+
+@dataclass(frozen=True)
+class PlantedCOCO:
+    """A data set, and (kind, object or name of the picture) of every case that it must lead to."""
+
+    config: Config
+    expected: list[tuple[str, str]]
+
+
+class _Writer:
+    """Collects the records of one file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.expected: list[tuple[str, str]] = []
+
+    def picture(self, name: str, rows: list[dict[str, Any]], write: Any = _jpeg) -> None:
+        """A picture with its annotations, and sizes that are right."""
+        number = len(self.images) + 1
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, scene(100 + number))
+        size = {"height": HEIGHT, "width": WIDTH} if "I8" not in name else {}
+        self.images.append({"id": number, "file_name": name, **size})
+        for row in rows:
+            id_ = len(self.annotations) + 1
+            self.annotations.append({"image_id": number, "id": id_, **row})
+
+    def expect(self, kind: str, place: object) -> None:
+        self.expected.append((kind, str(place)))
+
+
+SEEN = {"no box", "difficult", "twice", "picture", "remark", "turned", "thin"}
+"""Kinds that name the picture; others name the annotation."""
+
+
+@pytest.fixture
+def planted_coco(tmp_path: Path, voc_config: Callable[..., Config]) -> PlantedCOCO:
+    """A COCO file with a fault of every row."""
+    root = tmp_path / "coco"
+    all_of = _Writer(root / "train")
+    for name, (rows, kinds) in COCO_ROWS.items():
+        first = len(all_of.annotations) + 1
+        all_of.picture(f"{name}.jpg", rows)
+        for kind in kinds:
+            all_of.expect(kind, f"{name}.jpg" if kind in SEEN else first)
+    for name, (write, kinds) in PICTURES.items():
+        thin = {"bbox": [0, 0, 40, 2]} if name == "I8" else {}
+        all_of.picture(f"{name}.jpg", [annotation(**thin)], write)
+        for kind in kinds:
+            unread = kind == "unread"
+            all_of.expect(
+                "broken" if unread else kind, len(all_of.images) if unread else f"{name}.jpg"
+            )
+    _plant_pictures(all_of)
+    categories = [*CATEGORIES, {"id": 90, "name": "fox"}, {"id": 91, "name": "cat"}]  # K4
+    all_of.expect("category", 3)
+    all_of.expect("category", 4)
+    train = {"images": all_of.images, "annotations": all_of.annotations, "categories": categories}
+    _plant_val(all_of, root, train)
+    return PlantedCOCO(voc_config(root, format="coco"), all_of.expected)
+
+
+def _plant_pictures(all_of: _Writer) -> None:
+    """Rows about the records of pictures and the ids of annotations."""
+    all_of.picture("sub folder/K13 ü.jpg", [annotation()])
+    all_of.picture("K14.jpg", [annotation()])
+    all_of.images[-1]["height"] += 1
+    all_of.expect("size", len(all_of.images))
+    all_of.picture("K14_turned.jpg", [annotation()])
+    all_of.images[-1].update(height=WIDTH, width=HEIGHT)
+    all_of.expect("transposed", len(all_of.images))
+    all_of.picture("K16.jpg", [annotation(image_id="K16")])
+    all_of.images[-1]["id"] = "K16"
+    for name in ("../../K13.jpg", "http://host/K13.jpg"):
+        all_of.images.append({"id": len(all_of.images) + 1, "file_name": name})
+        all_of.expect("outside", len(all_of.images))
+    all_of.images.append({"id": len(all_of.images) + 1, "file_name": "V19.jpg"})
+    all_of.expect("no picture", len(all_of.images))
+    all_of.images += [{"id": 1, "file_name": "new.jpg"}, {"id": 998, "file_name": "K3.jpg"}]  # K8
+    all_of.expect("listing", len(all_of.images) - 2)
+    all_of.expect("listing", len(all_of.images) - 1)
+    all_of.picture("K7.jpg", [annotation(bbox=[n, n, 30, 30]) for n in (1, 9, 17)])
+    free = len(all_of.annotations) + 1
+    for place, id_ in enumerate((0, 1)):
+        all_of.annotations[-1 - place]["id"] = id_
+    for number in (free - 2, free - 1):
+        all_of.expect("renumbered", number)
+
+
+def _plant_val(all_of: _Writer, root: Path, train: dict[str, Any]) -> None:
+    """K5 and K19: other categories, and a picture of train; and the files themselves."""
+    val = _Writer(root / "val")
+    val.picture(
+        "other.jpg", [annotation(category_id=1), annotation(category_id=2, bbox=[1, 1, 9, 9])]
+    )
+    val.picture("leaked.jpg", [annotation(category_id=1)])
+    (root / "val" / "leaked.jpg").write_bytes((root / "train" / "K3.jpg").read_bytes())
+    scene(999).save(root / "val" / "other.jpg")
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "bird"}]
+    all_of.expect("unknown", 2)
+    all_of.expect("leak", "leaked.jpg")
+    for name in ("dog", "eel"):
+        all_of.expect("no category", name)
+        all_of.expect("not measured", name)
+    all_of.expect("not trained", "eel")
+    (root / "annotations").mkdir()
+    files = {"train": train, "val": {**val.__dict__, "folder": "", "categories": categories}}
+    for name, content in files.items():
+        (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))

@@ -1,12 +1,15 @@
 """The whole check: every planted fault is reported, and nothing that is right."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rfcn.config.schema import Config
+from rfcn.inspection.cases import Case
 from rfcn.inspection.check import check_data, middle_side
 from rfcn.inspection.report import Report
 
@@ -27,6 +30,78 @@ def test_voc_with_a_fault_of_every_row_is_reported_completely(planted_voc, repor
     assert kinds_by_name(report, list(planted_voc.expected)) == planted_voc.expected
     assert report.complete
     assert report.exit_code() == 3
+
+
+def key(case: Case) -> str:
+    """What a case is about: an id, a picture or a class."""
+    if case.object is not None:
+        return str(case.object)
+    return Path(case.file).name if case.file else re.sub(r"^'(.+)' as .*", r"\1", case.place)
+
+
+def test_coco_with_a_fault_of_every_row_is_reported_completely(planted_coco, report_of) -> None:
+    report = report_of(planted_coco.config)
+    found = Counter((case.kind, key(case)) for case in report.cases)
+    assert found == Counter(planted_coco.expected)
+    assert report.exit_code() == 3
+    assert [len(part.looks) for part in report.parts] == [28, 2]
+
+
+def test_coco_cases_find_their_picture_and_box(planted_coco, report_of) -> None:
+    report = report_of(planted_coco.config)
+    (cut,) = [case for case in report.cases if case.kind == "cut"]
+    assert report.parts[0].dataset.paths[cut.picture].endswith("K9_outside.jpg")
+    assert cut.boxes == ((60, 40, 90, 70),)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "there is no such file"),
+        ('{"images": [', "ends in the middle"),
+        ("[]", "a list"),
+        ("<!DOCTYPE html><html></html>", "JSON was expected"),
+        ('{"images": [{"id": 1, "file_name": "K3.jpg"}], "categories": []}', "no `annotations`"),
+    ],
+)
+def test_k1_k2_a_file_that_is_no_coco(
+    planted_coco, report_of, content: str | None, words: str
+) -> None:
+    file = Path(planted_coco.config.data.root) / "annotations" / "instances_train.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    report = report_of(planted_coco.config)
+    (broken,) = [case for case in report.cases if case.part == "train"]
+    assert broken.kind == "broken"
+    assert words in broken.place
+    assert len(report.parts[1].looks) == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"), [([30, 20, 78, 58], "corners"), ([0.2, 0.2, 0.5, 0.5], "fractions")]
+)
+def test_k10_boxes_that_look_like_something_else(
+    planted_coco, report_of, box: list[float], kind: str
+) -> None:
+    file = Path(planted_coco.config.data.root) / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    for one in content["annotations"]:
+        one["bbox"] = box
+    file.write_text(json.dumps(content))
+    report = report_of(planted_coco.config)
+    assert (kind, "val") in {(case.kind, case.part) for case in report.cases}
+
+
+def test_k15_pictures_without_any_annotation(planted_coco, report_of) -> None:
+    file = Path(planted_coco.config.data.root) / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "annotations": []}))
+    report = report_of(planted_coco.config)
+    (nothing,) = [case for case in report.cases if case.kind == "nothing"]
+    assert nothing.part == "train"
+    assert report.anchors is None
+    assert report.level("nothing", "train") == "fault"
 
 
 def test_k19_pictures_of_val_that_are_in_train(planted_voc, report_of) -> None:
