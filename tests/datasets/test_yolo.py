@@ -99,20 +99,6 @@ def test_sets_and_parts_of_them(write_yolo: Write) -> None:
     assert "used once: 1 (" in both.notes[-1]
 
 
-def test_the_parts_are_those_of_other_formats(
-    write_yolo: Write, write_voc: Write, write_coco: Write
-) -> None:
-    from rfcn.datasets.coco import COCODataset
-    from rfcn.datasets.voc import VOCDataset
-
-    names = [f"{number:012d}" for number in range(12)]
-    yolo = YOLODataset(write_yolo(dict.fromkeys(names, "")), "train[:50%]")
-    coco = COCODataset(write_coco({number: [] for number in range(12)}), "train2017[:50%]")
-    voc = write_voc({name: [("cat", 1, 1, 9, 9)] for name in names})
-    assert yolo.ids == VOCDataset(voc, "train[:50%]").ids
-    assert yolo.ids == [f"{int(one):012d}" for one in coco.ids]
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
