@@ -166,6 +166,9 @@ def test_broken_pictures_and_files(write_yolo: Write) -> None:
     (root / "images/train/b.jpg").unlink()
     with pytest.raises(DataError, match=r"c\.txt: not UTF-8 text"):
         YOLODataset(root, "train")
+    (root / "labels/train/c.txt").write_text("0 \0")
+    with pytest.raises(DataError, match=r"c\.txt: not text, it holds zeros"):
+        YOLODataset(root, "train")
     with (root / "labels/train/c.txt").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(DataError, match=r"c\.txt: larger than 16 MB"):
