@@ -165,11 +165,14 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB. Restore the file.")
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as fault:
         raise DataError(f"{path}: cannot be read ({fault.strerror}).") from None
     except UnicodeDecodeError as fault:
         raise DataError(f"{path}: not UTF-8 text ({fault}). Convert or restore it.") from None
+    if "\0" in text:
+        raise DataError(f"{path}: not text, it holds zeros. Restore the file.")
+    return text
 
 
 def _lines(path: Path) -> list[str]:

@@ -99,20 +99,6 @@ def test_sets_and_parts_of_them(write_yolo: Write) -> None:
     assert "used once: 1 (" in both.notes[-1]
 
 
-def test_the_parts_are_those_of_other_formats(
-    write_yolo: Write, write_voc: Write, write_coco: Write
-) -> None:
-    from rfcn.datasets.coco import COCODataset
-    from rfcn.datasets.voc import VOCDataset
-
-    names = [f"{number:012d}" for number in range(12)]
-    yolo = YOLODataset(write_yolo(dict.fromkeys(names, "")), "train[:50%]")
-    coco = COCODataset(write_coco({number: [] for number in range(12)}), "train2017[:50%]")
-    voc = write_voc({name: [("cat", 1, 1, 9, 9)] for name in names})
-    assert yolo.ids == VOCDataset(voc, "train[:50%]").ids
-    assert yolo.ids == [f"{int(one):012d}" for one in coco.ids]
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -179,6 +165,9 @@ def test_broken_pictures_and_files(write_yolo: Write) -> None:
         YOLODataset(root, "train")
     (root / "images/train/b.jpg").unlink()
     with pytest.raises(DataError, match=r"c\.txt: not UTF-8 text"):
+        YOLODataset(root, "train")
+    (root / "labels/train/c.txt").write_text("0 \0")
+    with pytest.raises(DataError, match=r"c\.txt: not text, it holds zeros"):
         YOLODataset(root, "train")
     with (root / "labels/train/c.txt").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
