@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rfcn.datasets.findings import Findings, some
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
+from rfcn.datasets.rules import FileRules
 from rfcn.errors import DataError
 
 _SPLIT = re.compile(r"(?:train|val|test)\d{4}")
@@ -40,7 +41,8 @@ class COCODataset(ListedPictures):
         *,
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
-        bad_box: Literal["stop", "drop"] = "drop",
+        bad_box: Literal["stop", "drop", "swap"] = "drop",
+        files: FileRules | None = None,
         findings: Findings | None = None,
     ) -> None:
         """Read every annotation; sizes are those that the files state.
@@ -53,6 +55,7 @@ class COCODataset(ListedPictures):
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
+        self.files = FileRules() if files is None else files
         read = [_read_set(Path(root), name.strip()) for name in sets.split("+")]
         self.class_names = _class_names(classes, read)
         pictures: dict[int, _Picture] = {}

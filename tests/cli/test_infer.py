@@ -153,6 +153,7 @@ def test_a_broken_picture_does_not_keep_the_others_back(fault, trained_run, tmp_
 # ------------------------------------------------------------------------------------------ faults
 
 
+# I14
 def test_i14_an_empty_folder(fault, trained_run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     output = tmp_path / "seen"

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from rfcn.datasets.findings import BROKEN, Findings
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.voc import VOCDataset
 from rfcn.errors import DataError
 
@@ -61,6 +62,7 @@ def test_overlapping_sets_of_one_folder_are_a_union(write_voc: Write) -> None:
     assert data.ids == ["a", "b"]
 
 
+# V4
 def test_v4_repeated_names_are_noted(write_voc: Write) -> None:
     root = write_voc({"a": [("cat", 1, 1, 9, 9)]}, sets={"train": "a\na\na\n"})
     data = VOCDataset(root, "train")
@@ -69,6 +71,7 @@ def test_v4_repeated_names_are_noted(write_voc: Write) -> None:
     assert f"2 in {root / 'ImageSets/Main/train.txt'}" in data.notes[0]
 
 
+# V5
 def test_v5_missing_annotations_are_counted_and_named(write_voc: Write) -> None:
     names = [f"n{number}" for number in range(7)]
     root = write_voc({"a": []}, sets={"train": "\n".join(["a", *names])})
@@ -78,8 +81,22 @@ def test_v5_missing_annotations_are_counted_and_named(write_voc: Write) -> None:
     assert "7 of 8 annotations are missing" in message
     assert "n4.xml, and 2 more" in message
     assert "n5.xml" not in message
+    assert "data.missing_annotation: skip" in message
 
 
+# V5
+def test_v5_missing_annotations_can_be_skipped(write_voc: Write) -> None:
+    rules = FileRules(missing_annotation="skip")
+    root = write_voc({"a": [("cat", 1, 1, 9, 9)]}, sets={"train": "a\nb\nc", "none": "b\nc"})
+    data = VOCDataset(root, "train", files=rules)
+    assert data.ids == ["a"]
+    (note,) = data.notes
+    assert note.startswith("Listed pictures without annotation were left out: 2 (")
+    with pytest.raises(DataError, match="2 of 2 annotations are missing"):
+        VOCDataset(root, "none", files=rules)
+
+
+# V12
 def test_v12_fractions_reach_the_boxes(write_voc: Write) -> None:
     data = VOCDataset(write_voc({"a": [("cat", 1.5, 2.25, 10.75, 12)]}), "train")
     assert data.target(0).boxes.tolist() == [[0.5, 1.25, 10.75, 12]]
@@ -96,6 +113,7 @@ BAD_BOXES = {
 
 
 @pytest.mark.parametrize("corners", BAD_BOXES.values(), ids=BAD_BOXES)
+# V13, V14
 def test_v13_v14_boxes_without_area(corners: tuple[int, ...], write_voc: Write) -> None:
     root = write_voc({"a": [("cat", 1, 1, 9, 9), ("cat", *corners)]})
     data = VOCDataset(root, "train")
@@ -109,14 +127,41 @@ def test_v13_v14_boxes_without_area(corners: tuple[int, ...], write_voc: Write) 
     assert place in str(fault.value)
 
 
+# V13
+def test_v13_reversed_corners_can_be_put_in_order(write_voc: Write) -> None:
+    corners = [(20, 5, 10, 9), (5, 20, 9, 10), (8, 9, 2, 3), (10, 5, 10, 2), (1, 2, 3, 4)]
+    root = write_voc({"a": [("cat", *one) for one in corners]})
+    data = VOCDataset(root, "train", bad_box="swap")
+    assert data.target(0).boxes.tolist() == [
+        [9, 4, 20, 9], [4, 9, 9, 20], [1, 2, 8, 9], [0, 1, 3, 4]
+    ]  # fmt: skip
+    swapped, dropped = data.notes
+    assert swapped.startswith("Reversed corners were put in order: 4 (")
+    assert "object 3 (cat) at 8 9 2 3" in swapped
+    assert dropped.startswith("Boxes without area were dropped: 1 (")
+
+
+# V15
 def test_v15_boxes_that_leave_the_picture_are_cut(write_voc: Write) -> None:
     root = write_voc({"a": [("cat", -3, 5, 50, 9), ("cat", 1, 1, 40, 30)]})
     data = VOCDataset(root, "train", bad_box="stop")
     assert data.target(0).boxes.tolist() == [[0, 4, 40, 9], [0, 0, 40, 30]]
-    (note,) = data.notes
+    note, warning = data.notes
     assert "cut to it: 1 (" in note
+    assert warning.startswith("WARNING: 50 % of 2 boxes leave their picture. Check")
 
 
+@pytest.mark.parametrize(("outside", "warns"), [(1, False), (2, True)])
+# V15
+def test_v15_more_than_one_percent_is_a_warning(
+    outside: int, warns: bool, write_voc: Write
+) -> None:
+    boxes = [("cat", 1, 1, 41, 30)] * outside + [("cat", 1, 1, 40, 30)] * (100 - outside)
+    notes = VOCDataset(write_voc({"a": boxes}), "train").notes
+    assert any(note.startswith("WARNING") for note in notes) == warns
+
+
+# V16
 def test_v16_zero_based_sets_are_hinted_at(write_voc: Write) -> None:
     data = VOCDataset(write_voc({"a": [("cat", 0, 3, 9, 9), ("cat", 2, 2, 9, 9)]}), "train")
     assert data.target(0).boxes[0].tolist() == [0, 2, 9, 9]
@@ -125,6 +170,7 @@ def test_v16_zero_based_sets_are_hinted_at(write_voc: Write) -> None:
     assert ": 1 (" in note
 
 
+# V17
 def test_v17_sizes_are_compared(write_voc: Write) -> None:
     box = "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax>"
     box += "<ymax>9</ymax></bndbox></object>"
@@ -135,8 +181,30 @@ def test_v17_sizes_are_compared(write_voc: Write) -> None:
     assert "c.xml says 41 x 30, the picture is 40 x 30" in size
     assert "turned by 90 degrees" in transposed
     assert "b.xml" in transposed
+    with pytest.raises(DataError, match=r"1 annotations state another size.*c\.xml says 41 x 30"):
+        VOCDataset(root, "train", files=FileRules(size_mismatch="stop"))
 
 
+# V17
+def test_v17_a_transposed_size_names_the_orientation(write_voc: Write) -> None:
+    root = write_voc({"a": _sizes(40, 30)})
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    path = root / "JPEGImages" / "a.jpg"
+    Image.new("RGB", (40, 30)).save(path, format="PNG", exif=exif)
+    (note,) = VOCDataset(root, "train", classes=("cat",)).notes
+    assert "a.xml says 40 x 30, the picture is 30 x 40 (EXIF orientation 8)" in note
+    stop = FileRules(size_mismatch="stop")
+    with pytest.raises(DataError, match=r"another size than their picture.*EXIF"):
+        VOCDataset(root, "train", classes=("cat",), files=stop)
+    as_stored = VOCDataset(
+        root, "train", classes=("cat",), files=FileRules(exif="ignore", size_mismatch="stop")
+    )
+    assert (as_stored.notes, as_stored.sizes) == ([], [(30, 40)])
+    assert as_stored[0].image.shape == (30, 40, 3)
+
+
+# V17
 def test_v17_upright_size_is_the_one_that_counts(write_voc: Write) -> None:
     root = write_voc({"a": [("cat", 1, 1, 30, 40)]})
     exif = Image.Exif()
@@ -150,17 +218,21 @@ def test_v17_upright_size_is_the_one_that_counts(write_voc: Write) -> None:
     assert data.notes == []
 
 
+# V18
 def test_v18_unknown_classes_stop_with_counts_and_the_nearest(write_voc: Write) -> None:
     box = (1, 1, 9, 9)
-    root = write_voc({"a": [("cat", *box)], "b": [("Cat", *box), ("Cat", *box), ("zebra", *box)]})
+    objects = [("Cat", *box), ("Cat", *box), ("zebra", *box), ("dog ", *box)]
+    root = write_voc({"a": [("cat", *box)], "b": objects})
     with pytest.raises(DataError) as fault:
         VOCDataset(root, "train", classes=("dog", "cat"))
     message = str(fault.value)
     assert "'Cat' (2 objects, nearest 'cat')" in message
     assert "'zebra' (1 objects)" in message
+    assert "dog" not in message  # white space around a name does not belong to it
     assert str(root / "Annotations" / "b.xml") in message
 
 
+# V18
 def test_v18_unknown_classes_can_be_skipped(write_voc: Write) -> None:
     root = write_voc({"a": [("zebra", 1, 1, 9, 9), ("cat", 2, 2, 9, 9)], "b": []})
     data = VOCDataset(root, "train", classes=("dog", "cat"), unknown_class="skip")
@@ -168,6 +240,7 @@ def test_v18_unknown_classes_can_be_skipped(write_voc: Write) -> None:
     assert "skipped: 1 ('zebra' in " in data.notes[0]
 
 
+# V19
 def test_v19_missing_pictures_name_what_was_tried(write_voc: Write) -> None:
     root = write_voc({"a": [("cat", 1, 1, 9, 9)], "b": []})
     (root / "JPEGImages" / "b.jpg").unlink()
@@ -175,12 +248,61 @@ def test_v19_missing_pictures_name_what_was_tried(write_voc: Write) -> None:
         VOCDataset(root, "train")
 
 
+def _spoilt(write_voc: Write, pictures: int, *, missing: int, torn: int) -> Path:
+    names = [f"p{number}" for number in range(pictures)]
+    root = write_voc({name: [("cat", 1, 1, 9, 9)] for name in names})
+    for number in range(missing):
+        (root / "JPEGImages" / f"p{number}.jpg").unlink()
+    for number in range(missing, missing + torn):
+        (root / "JPEGImages" / f"p{number}.jpg").write_text("torn")
+    return root
+
+
+# I1
+def test_i1_bad_pictures_stay_to_be_skipped_in_their_turn(write_voc: Write) -> None:
+    root = _spoilt(write_voc, 5, missing=1, torn=2)
+    data = VOCDataset(root, "train", files=FileRules(on_bad_image="skip"))
+    assert len(data) == 5
+    missing, bad = data.notes
+    assert missing.startswith("Missing pictures, which will be skipped: 1 (")
+    assert bad.startswith("Pictures that cannot be read, which will be skipped: 2 (")
+    assert data.sizes == [(9, 9)] * 3 + [(30, 40)] * 2  # as far as the boxes reach
+    assert data.target(0).boxes.tolist() == [[0, 0, 9, 9]]
+    for index in range(3):
+        with pytest.raises(DataError, match=rf"p{index}\.jpg"):
+            data[index]
+
+
+# I1
+def test_i1_too_many_bad_pictures_are_a_fault_of_the_set(write_voc: Write) -> None:
+    root = _spoilt(write_voc, 5, missing=2, torn=2)
+    with pytest.raises(DataError, match=r"4 of 5 pictures are missing or damaged.*passes over 3"):
+        VOCDataset(root, "train", files=FileRules(on_bad_image="skip"))
+    with pytest.raises(DataError, match="not a picture in a known format"):
+        VOCDataset(root, "train")
+
+
+# I6
+def test_i6_animations_are_noted(write_voc: Write) -> None:
+    root = write_voc({"a": [("cat", 1, 1, 8, 8)], "b": []}, size=(8, 16))
+    frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
+    path = root / "JPEGImages" / "b.jpg"
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
+    data = VOCDataset(root, "train")
+    assert data.notes == [
+        f"Of animations and files of several pages the first picture is used: 1 ({path})."
+    ]
+    assert data[1].image[0, 0].tolist() == [255, 0, 0]
+
+
+# V20
 def test_v20_filename_outside_stops_the_reading(write_voc: Write) -> None:
     evil = "<annotation><filename>../../../etc/passwd</filename></annotation>"
     with pytest.raises(DataError, match="outside of the data folder"):
         VOCDataset(write_voc({"a": evil}), "train")
 
 
+# V21
 def test_v21_pictures_without_objects_are_legal(write_voc: Write) -> None:
     data = VOCDataset(write_voc({"a": [], "b": [("cat", 1, 1, 9, 9)], "c": []}), "train")
     for index in (0, 2):
@@ -190,6 +312,7 @@ def test_v21_pictures_without_objects_are_legal(write_voc: Write) -> None:
     assert data.target(1).boxes.shape == (1, 4)
 
 
+# V21
 def test_v21_no_object_anywhere_needs_named_classes(write_voc: Write) -> None:
     root = write_voc({"a": [], "b": []})
     with pytest.raises(DataError, match="None of the 2 pictures has an object"):
@@ -198,6 +321,7 @@ def test_v21_no_object_anywhere_needs_named_classes(write_voc: Write) -> None:
     assert data[1].target.boxes.shape == (0, 4)
 
 
+# V22
 def test_v22_difficult_objects_are_kept_and_marked(
     write_voc: Write, voc_object: Callable[..., str]
 ) -> None:
@@ -208,6 +332,7 @@ def test_v22_difficult_objects_are_kept_and_marked(
     assert data.target(0).difficult.tolist() == [True, False]
 
 
+# V24
 def test_v24_five_thousand_objects(write_voc: Write) -> None:
     objects = [("cat", 1 + n % 30, 1 + n % 20, 3 + n % 30, 4 + n % 20) for n in range(5000)]
     data = VOCDataset(write_voc({"a": objects}), "train")
@@ -235,11 +360,12 @@ def test_senseless_class_lists(classes: tuple[str, ...], write_voc: Write) -> No
         VOCDataset(write_voc({"a": [("cat", 1, 1, 9, 9)]}), "train", classes=classes)
 
 
+# I12
 def test_i12_a_picture_that_changed_or_went_is_named(write_voc: Write) -> None:
     root = write_voc({"a": [("cat", 1, 1, 9, 9)]})
     data = VOCDataset(root, "train")
     Image.new("RGB", (50, 30)).save(root / "JPEGImages" / "a.jpg")
-    with pytest.raises(DataError, match=r"a\.jpg: the picture changed its size"):
+    with pytest.raises(DataError, match=r"a\.jpg: the picture changed its size.*Restore the file"):
         data[0]
     (root / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: there is no such picture"):

@@ -55,6 +55,7 @@ def test_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(["~/*.JPG"], folder) == (["b.JPG"], [])
 
 
+# I14
 def test_i14_nothing_to_find(folder: Path) -> None:
     for missing in (folder / "absent.jpg", folder / "*.tif"):
         with pytest.raises(DataError, match="no such file or folder, and no file fits it") as fault:
@@ -62,6 +63,7 @@ def test_i14_nothing_to_find(folder: Path) -> None:
         assert str(missing) in str(fault.value)
 
 
+# I14
 def test_i14_no_picture_at_all(folder: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match=r"no pictures in .*empty\. Give picture files"):
