@@ -59,6 +59,7 @@ def sorted_names(trained_run: Any) -> list[str]:
     return json.loads((trained_run.weights / "config.json").read_text())["classes"]
 
 
+# I14
 def test_a_folder_and_a_pattern(
     infer, trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

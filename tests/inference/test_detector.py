@@ -111,8 +111,15 @@ def test_a_stack_of_pictures_is_a_sequence_too(detector: Detector, images) -> No
         np.zeros((3, 20, 30), np.uint8),
         np.zeros((20, 30, 4), np.uint8),
         np.zeros((0, 30, 3), np.uint8),
+        np.full((20, 30, 3), 0.5),
+        np.full((20, 30, 3), np.nan, np.float32),
+        np.zeros((20, 30, 3), np.int16),
+        np.zeros((1, 20, 30, 3), np.uint8),
     ],
-    ids=["float", "grey", "channels first", "alpha", "empty"],
+    ids=[
+        *("float", "grey", "channels first", "alpha", "empty"),
+        *("0 to 1", "NaN", "16 bits", "a batch"),
+    ],
 )
 # I13
 def test_i13_what_is_no_picture_is_named(detector: Detector, image: np.ndarray) -> None:

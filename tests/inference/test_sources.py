@@ -22,6 +22,7 @@ def names(inputs: list[str], folder: Path) -> tuple[list[str], list[str]]:
     return tuple([str(path.relative_to(folder)) for path in paths] for paths in (pictures, others))
 
 
+# I14
 def test_a_folder_means_its_own_pictures_and_names_the_rest(folder: Path) -> None:
     assert names([str(folder)], folder) == (["a.png", "b.JPG"], ["notes.txt"])
 
