@@ -123,12 +123,14 @@ def rows_of(
     return rows
 
 
-def report(name: str, rows: list[dict[str, object]]) -> None:
+def report(name: str, rows: list[dict[str, object]], method: str = "") -> None:
     """Prints the rows as a table and writes results/<name>.json.
 
     A row is the load (channels, RoIs, part ...) with its times under "ms", as `interleave` gives.
+    method: what was measured, where the page should say more than the table.
     """
     print(markdown(rows))
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), "rows": rows}, indent=1)
+    said = {"method": method} if method else {}
+    text = json.dumps({**said, "machine": machine(), "rows": rows}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")

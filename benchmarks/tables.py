@@ -65,6 +65,8 @@ def page(folder: Path) -> str:
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text())
         sections.append(f"## {file.stem}\n\n{circumstances(result['machine'])}\n")
+        if "method" in result:
+            sections.append(f"{result['method']}\n")
         sections.append(markdown(result["rows"]) + "\n")
     return "\n".join(sections)
 

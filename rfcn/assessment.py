@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from rfcn.build import AnyDetector, build_evaluator, build_test_loader, build_tester
+from rfcn.build import AnyDetector, build_evaluator, build_skipped, build_test_loader, build_tester
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.evaluation.detections_file import load_detections, save_detections
@@ -28,18 +28,23 @@ def assess(
     device: torch.device,
     output: Path,
     after_picture: Callable[[], None] | None = None,
+    say: Callable[[str], object] = print,
 ) -> VOCResult:
     """Detect on every picture of a data set, score what was found and write it down.
 
     output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png;
     output/pictures/detections gets pictures of what was found over what is true.
-    `after_picture` is called after each picture; what it raises ends the assessment.
+    `after_picture` is called after each picture; what it raises ends the assessment. `say` is told
+    of pictures that cannot be read, where `data.on_bad_image` allows some: nothing is found there.
     """
     evaluator = build_evaluator(config.eval, dataset)
-    loader = build_test_loader(config, dataset)
+    skipped = build_skipped(config.data, dataset, say, said="not detected on")
+    loader = build_test_loader(config, dataset, skipped=skipped)
     tester = build_tester(model, config.model)
     evaluate(tester, loader, evaluator, device=device, after_batch=after_picture)
     result = evaluator.compute()
+    if summary := skipped.summary():
+        say(f"{summary} They count as pictures in which nothing was found.")
     save_detections(evaluator.detections, dataset.class_names, detections_file(output))
     write_report(result, output / "eval")
     folder = output / "pictures" / "detections"
@@ -75,6 +80,8 @@ def draw_detections(
 ) -> None:
     """Draw what was found over what is true, on pictures spread over the data set."""
     for index in shown_pictures(dataset, count):
+        if dataset.ids[index] not in detections:
+            continue  # it could not be read
         sample = dataset[index]
         found = detections[sample.id].above(SHOWN_SCORE)
         picture = draw_comparison(sample.image, sample.target, found, dataset.class_names)

@@ -20,7 +20,9 @@ from rfcn.datasets.findings import Findings
 from rfcn.datasets.listed import ListedPictures
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.sample import Dataset
+from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.voc import VOCDataset
 from rfcn.datasets.yolo import YOLODataset
 from rfcn.engine.optimizer import build_sgd
@@ -167,8 +169,27 @@ def build_dataset(
         classes=listed_classes(config) if class_names is None else class_names,
         unknown_class=config.unknown_class,
         bad_box=config.bad_box,
+        files=file_rules(config),
         findings=findings,
     )
+
+
+def file_rules(config: schema.Data) -> FileRules:
+    """What is done about files that are missing, damaged or odd."""
+    return FileRules(
+        on_bad_image=config.on_bad_image,
+        missing_annotation=config.missing_annotation,
+        size_mismatch=config.size_mismatch,
+        max_pixels=config.max_pixels,
+        exif=config.exif,
+    )
+
+
+def build_skipped(
+    config: schema.Data, dataset: Dataset, tell: Callable[[str], object], *, said: str
+) -> SkippedPictures:
+    """Who is told of pictures that cannot be read, and ends the run where they are too many."""
+    return SkippedPictures(file_rules(config).may_skip(len(dataset)), tell=tell, said=said)
 
 
 def with_proposals(
@@ -195,7 +216,11 @@ def listed_classes(config: schema.Data) -> Sequence[str] | None:
 
 
 def build_train_loader(
-    config: schema.Config, dataset: Dataset, *, start_step: int = 0
+    config: schema.Config,
+    dataset: Dataset,
+    *,
+    start_step: int = 0,
+    skipped: SkippedPictures | None = None,
 ) -> TrainLoader:
     """Training batches from step `start_step` on."""
     return TrainLoader(
@@ -208,12 +233,20 @@ def build_train_loader(
         seed=config.runtime.seed,
         workers=config.data.workers,
         start_step=start_step,
+        skipped=SkippedPictures() if skipped is None else skipped,
     )
 
 
-def build_test_loader(config: schema.Config, dataset: Dataset) -> Iterable[Pyramid]:
+def build_test_loader(
+    config: schema.Config, dataset: Dataset, *, skipped: SkippedPictures | None = None
+) -> Iterable[Pyramid]:
     """Every picture of a data set once, one a batch, at every size a test looks at."""
-    return test_loader(dataset, sizes=test_sizes(config), workers=config.data.workers)
+    return test_loader(
+        dataset,
+        sizes=test_sizes(config),
+        workers=config.data.workers,
+        skipped=SkippedPictures() if skipped is None else skipped,
+    )
 
 
 def test_sizes(config: schema.Config) -> list[tuple[int, int]]:

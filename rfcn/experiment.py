@@ -13,6 +13,7 @@ from rfcn.assessment import SHOWN_SCORE, assess, detections_file, rescore, shown
 from rfcn.build import (
     build_dataset,
     build_detector,
+    build_skipped,
     build_train_loader,
     find_device,
     start_from,
@@ -145,6 +146,9 @@ class Experiment:
             start_step=self.start_step,
             tensorboard=self.config.runtime.tensorboard,
         ) as self.log:
+            self.skipped = build_skipped(
+                self.config.data, self.train_set, self.log.warn, said="another takes the place of"
+            )
             self._introduce()
             self._draw_targets()
             with stop_on_signals() as self.stop:
@@ -156,6 +160,8 @@ class Experiment:
                         "stopped while evaluating, nothing is lost: give the same command with "
                         "--resume to go on"
                     )
+            if summary := self.skipped.summary():
+                self.log.say(f"note: {summary} Others took their places in training.")
         if stopped_by is not None:
             return int(stopped_by)
         assert self.result is not None
@@ -185,7 +191,9 @@ class Experiment:
         stage = self.course.stage
         return train(
             self.course.trainer,
-            build_train_loader(self.config, self.train_set, start_step=start_step),
+            build_train_loader(
+                self.config, self.train_set, start_step=start_step, skipped=self.skipped
+            ),
             optimizer=self.course.optimizer,
             schedule=stage.schedule,
             log=self.log,
@@ -247,6 +255,7 @@ class Experiment:
             device=self.device,
             output=self.output,
             after_picture=self.stop.check,
+            say=self.log.warn,
         )
         self.evaluated = step
         figures = self.result.summary()
@@ -281,7 +290,9 @@ class Experiment:
         if count == 0:
             return
         loader = replace(
-            build_train_loader(self.config, self.train_set), batch_size=count, workers=0
+            build_train_loader(self.config, self.train_set, skipped=self.skipped),
+            batch_size=count,
+            workers=0,
         )
         with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
             batch, targets = next(iter(loader))
@@ -306,7 +317,12 @@ class Experiment:
 def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int) -> None:
     """Draw the score maps of the surest detection on pictures spread over a data set."""
     for index in shown_pictures(dataset, count):
-        sample = dataset[index]
+        try:
+            sample = dataset[index]
+        except DataError:
+            if detector.config.data.on_bad_image == "stop":
+                raise
+            continue  # the evaluation has named it
         given = None if sample.proposals is None else [sample.proposals]
         found = detector.predict([sample.image], given)[0].above(SHOWN_SCORE)
         if len(found):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -22,7 +23,7 @@ def method(monkeypatch):
     import tables
 
     yield common, tables
-    for name in ("common", "tables", "bench_systems", "loads", "torchvision_frcnn"):
+    for name in ("common", "tables", "bench_loader", "bench_systems", "loads", "torchvision_frcnn"):
         sys.modules.pop(name, None)
 
 
@@ -91,7 +92,7 @@ SMALL = {
 
 def test_every_operator_has_a_benchmark():
     scripts = {file.stem.removeprefix("bench_") for file in FOLDER.glob("bench_*.py")}
-    assert scripts == {*SMALL, "head", "systems"}
+    assert scripts == {*SMALL, "head", "loader", "systems"}
 
 
 @pytest.mark.parametrize("op", SMALL)
@@ -181,6 +182,39 @@ def test_proposals_of_systems_are_as_many_as_asked_for(method):
     boxes, losses = detector.proposer(batch, None, targets)
     assert boxes[0].shape == (40, 4)
     assert losses["rpn"] == 2
+
+
+def test_loaders_give_the_same_pictures_and_boxes(method, monkeypatch, tmp_path):
+    """Ours and torchvision's pipeline, on three small pictures; boxes that differ are seen."""
+    import bench_loader
+
+    from rfcn.datasets.voc import VOCDataset
+
+    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (tmp_path / part).mkdir(parents=True)
+    box = "<xmin>5</xmin><ymin>3</ymin><xmax>30</xmax><ymax>27</ymax>"
+    for name, size in (("a", (60, 40)), ("b", (61, 40)), ("c", (40, 60))):
+        picture = torch.linspace(0, 255, size[0] * size[1]).view(size[1], size[0]).byte()
+        Image.fromarray(picture.numpy()).convert("RGB").save(tmp_path / f"JPEGImages/{name}.jpg")
+        xml = f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
+        (tmp_path / f"Annotations/{name}.xml").write_text(xml)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\nc")
+    dataset = VOCDataset(tmp_path, "train")
+    for name, value in {"SHORT": 50, "LONG": 80, "WORKERS": 0, "BATCH": 2, "WARM": 0}.items():
+        monkeypatch.setattr(bench_loader, name, value)
+    rows = bench_loader.bench(dataset, rounds=1, batches=3)
+    assert [row["ours gives"] for row in rows] == ["bytes", "floats"]
+    assert all(set(row["ms"]) == {"rfcn", "torchvision"} for row in rows)
+    reference = bench_loader.Reference.__getitem__
+
+    def moved(self, item):
+        image, target = reference(self, item)
+        target["boxes"][:, 0] += 0.1
+        return image, target
+
+    monkeypatch.setattr(bench_loader.Reference, "__getitem__", moved)
+    with pytest.raises(AssertionError):
+        bench_loader.check_equal(dataset, 1)
 
 
 def test_torchvisions_detector_keeps_the_contract(method):

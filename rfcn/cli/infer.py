@@ -110,12 +110,12 @@ def _one(
     detector: "Detector", picture: Path, copy: Path, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Detect on one picture and draw what was found; its JSON record."""
-    from rfcn.datasets.image import read_image
+    from rfcn.build import file_rules
     from rfcn.inference.writers import as_json
     from rfcn.visualization.draw import draw_boxes
     from rfcn.visualization.files import write_image
 
-    image = read_image(picture)
+    image = file_rules(detector.config.data).read(picture)
     found = detector.predict([image])[0].above(args.threshold)
     names = detector.class_names
     drawn = draw_boxes(image, found.boxes, found.labels, names, scores=found.scores)

@@ -7,9 +7,10 @@ default beside theirs.
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rfcn.config.classes import check_class_names
+from rfcn.config.losses import OHEM, RoILoss, Sampled
 from rfcn.config.parts import (
     C4FRCNN,
     FCFRCNN,
@@ -44,7 +45,6 @@ from rfcn.config.section import (
     Pixels,
     Positive,
     Section,
-    whole,
 )
 
 __all__ = [
@@ -79,44 +79,7 @@ __all__ = [
 ]
 
 
-# ---------------------------------------------------------------------------------------- losses
-
-
-class OHEM(Section):
-    """Online hard example mining: all RoIs forward, the hardest backward (paper, section 2)."""
-
-    type: Literal["ohem"] = "ohem"
-    keep: Count = 128
-    """RoIs of highest loss (class + box) that are kept a picture (paper, section 3: B = 128)."""
-    foreground_iou: Overlap = 0.5
-    """A RoI is foreground from this IoU on (paper, section 2)."""
-    passes: Annotated[Literal[1, 2], BeforeValidator(whole)] = 1
-    """1: the RoIs that are not kept get no gradient. 2: all RoIs are ranked in a pass without
-    gradient, then those that are kept pass anew; the same figures, cheaper for heads that compute
-    much on every RoI (Shrivastava et al., 2016, section 4.2)."""
-
-
-class Sampled(Section):
-    """Random sampling of RoIs at a fixed share of foreground (Fast R-CNN, section 2.3)."""
-
-    type: Literal["sampled"]
-    rois: Count = 128
-    """RoIs a picture (Deformable-ConvNets: BATCH_ROIS 128)."""
-    foreground_fraction: Fraction = 0.25
-    """Most foreground among them."""
-    foreground_iou: Overlap = 0.5
-    """A RoI is foreground from this IoU on (paper, section 2)."""
-    background_iou: Fraction = 0.1
-    """A RoI is background from this IoU on, below `foreground_iou` (py-R-FCN without OHEM)."""
-
-    @model_validator(mode="after")
-    def _thresholds(self) -> "Sampled":
-        if self.background_iou >= self.foreground_iou:
-            raise ValueError("background_iou must be below foreground_iou")
-        return self
-
-
-RoILoss = Annotated[OHEM | Sampled, Field(discriminator="type")]
+# ----------------------------------------------------------------------------------------- models
 
 
 class AnyModel(Section):
@@ -236,8 +199,24 @@ class Data(Section):
     number is never typed."""
     unknown_class: Literal["stop", "skip"] = "stop"
     """What to do with an object whose class is not listed."""
-    bad_box: Literal["stop", "drop"] = "drop"
-    """What to do with a box without area; both say how many there are and where."""
+    bad_box: Literal["stop", "drop", "swap"] = "drop"
+    """What to do with a box without area; all say how many there are and where. `swap` puts
+    reversed corners of VOC in order, and drops what has no area then."""
+    missing_annotation: Literal["stop", "skip"] = "stop"
+    """What to do with a listed picture of VOC that has no annotation file."""
+    size_mismatch: Literal["note", "stop"] = "note"
+    """What to do where an annotation of VOC states another size than its picture has; the real one
+    is used."""
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    """What to do with a picture that is missing, damaged, or was replaced by one of another size.
+    `skip`: in training the next one takes its place, in an evaluation it counts as one in which
+    nothing was found; each is named, and more than 1 % (3 in any case) end the run."""
+    max_pixels: Annotated[Count, Field(le=178_000_000)] = 100_000_000
+    """Pictures of more pixels are refused before they are decoded. (Pillow reads no larger ones
+    than this may be.)"""
+    exif: Literal["apply", "ignore"] = "apply"
+    """Turn pictures upright as their EXIF orientation says, or take them as they are stored, for
+    boxes that were drawn on those (TIFF is always turned)."""
     use_difficult: bool = False
     """Train on objects marked difficult, COCO's crowds too (py-R-FCN: no)."""
     train_short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)

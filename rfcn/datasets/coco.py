@@ -16,8 +16,8 @@ from tqdm import tqdm
 from rfcn.datasets.coco_json import Annotation, COCOFile, Id, Picture, read_coco
 from rfcn.datasets.coco_layout import PictureFolders, annotation_file
 from rfcn.datasets.findings import Findings
-from rfcn.datasets.image import read_size
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, nearest, stop_at_unknown
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.subset import SetPart, parse_sets
 from rfcn.errors import DataError
 
@@ -82,7 +82,8 @@ class COCODataset(ListedPictures):
         *,
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
-        bad_box: Literal["stop", "drop"] = "drop",
+        bad_box: Literal["stop", "drop", "swap"] = "drop",
+        files: FileRules | None = None,
         findings: Findings | None = None,
     ) -> None:
         """Read every annotation and the header of every picture.
@@ -91,21 +92,23 @@ class COCODataset(ListedPictures):
         is in `coco_layout`. classes: the names in label order; or a text file with one a line; or
         None for the categories in the order of their ids. Classes are matched by name, whatever
         their ids. unknown_class: what to do with objects of another class, and where a listed
-        class is no category of the files; bad_box: with boxes without area. findings: collects
-        what is odd; a tolerant one also what cannot be read, without which we go on.
+        class is no category of the files; bad_box: with boxes without area. files: how pictures are
+        read. findings: collects what is odd; a tolerant one also what cannot be read, without which
+        we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
+        self.files = FileRules() if files is None else files
         parts = parse_sets(sets)
         by_name = {
             name: read_coco(annotation_file(Path(root), name), findings)
             for name in dict.fromkeys(part.name for part in parts)
         }
-        entries = _read_entries(Path(root), parts, by_name, findings)
-        files = list(by_name.values())
+        entries = _read_entries(Path(root), parts, by_name, self.files, findings)
+        sources = list(by_name.values())
         strict = unknown_class == "stop" and not findings.tolerant
-        self.class_names = _class_names(classes, files)
-        self.category_ids = _category_ids(self.class_names, files, findings, strict=strict)
+        self.class_names = _class_names(classes, sources)
+        self.category_ids = _category_ids(self.class_names, sources, findings, strict=strict)
         if strict:
             named = ((one.name, entry.file.path) for entry in entries for one in entry.objects())
             stop_at_unknown(named, self.class_names)
@@ -180,7 +183,11 @@ class _Entry:
 
 
 def _read_entries(
-    root: Path, parts: Sequence[SetPart], files: Mapping[str, COCOFile], findings: Findings
+    root: Path,
+    parts: Sequence[SetPart],
+    files: Mapping[str, COCOFile],
+    rules: FileRules,
+    findings: Findings,
 ) -> list[_Entry]:
     """Every picture of the parts, once, in the order of the files."""
     listed: list[tuple[SetPart, COCOFile, Picture]] = []
@@ -199,7 +206,7 @@ def _read_entries(
             findings.add("repeated", f"{picture.id} in {file.path}", file=path, object=picture.id)
             continue
         with findings.survived(path, object=picture.id):
-            entries[path] = _Entry(file, part.name, picture, path, read_size(path))
+            entries[path] = _Entry(file, part.name, picture, path, rules.header(path).size)
             _compare_sizes(entries[path], findings)
     for kind, sentence in _STOPS.items():
         findings.stop_at(kind, sentence)

@@ -6,11 +6,12 @@ picture. Their pixels are equal bit for bit; Pillow takes 1.0 ms for a VOC photo
 Colour modes: grey is repeated thrice; palettes are looked up; transparent pixels lie on white;
 CMYK, YCbCr and LAB are converted by Pillow; 16-bit grey 0..65535 is scaled to 0..255; 32-bit
 integers and floats, which have no agreed range, are stretched from their smallest to their largest.
-Of an animation or a multi-page file the first frame is taken.
+Of an animation or a multi-page file the first frame is taken; `Header.frames` says there are more.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from PIL import Image, UnidentifiedImageError
 from rfcn.errors import DataError
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused by their header: a file of 100 kB can claim a gigapixel."""
+"""Larger pictures are refused by their header, unless more are allowed: a file of 100 kB can claim
+a gigapixel."""
+PILLOWS_LIMIT = 178_000_000
+"""More than these Pillow refuses itself."""
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """Of the files that are taken for pictures, in lower case."""
@@ -37,37 +41,59 @@ _TURNS = {
 }
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """The picture in a file, upright (EXIF), [H, W, 3] uint8 RGB.
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture before it is decoded."""
+
+    size: tuple[int, int]
+    """(height, width), upright."""
+    orientation: int
+    """EXIF's, 1..8, whether it is applied or not; 1 is upright."""
+    several: bool
+    """An animation or a file of several pages, whose first is taken."""
+
+
+def read_image(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, upright: bool = True
+) -> np.ndarray:
+    """The picture in a file, [H, W, 3] uint8 RGB; `upright` turns it as its EXIF orientation says.
 
     Raises DataError, naming the file, when it is missing, no picture, damaged or too large.
     """
-    with _opened(Path(path)) as picture:
-        orientation = _orientation(picture)
+    with _opened(Path(path), max_pixels) as picture:
+        orientation = _orientation(picture) if upright else 1
         picture.load()
         if orientation in _TURNS:
             picture = picture.transpose(_TURNS[orientation])
         return _to_rgb(picture, Path(path))
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the upright picture, read from the header of the file only.
+def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS, upright: bool = True) -> Header:
+    """What `read_image` with the same arguments would give, from the header of the file only.
 
     Raises DataError as `read_image` does, except for damage behind the header.
     """
-    with _opened(Path(path)) as picture:
+    with _opened(Path(path), max_pixels) as picture:
         width, height = picture.size
-        return (width, height) if _orientation(picture) >= 5 else (height, width)
+        orientation = _orientation(picture)
+        turned = upright and orientation >= 5
+        several = bool(getattr(picture, "is_animated", False)) and picture.format != "MPO"
+        return Header((width, height) if turned else (height, width), orientation, several)
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright picture, as `read_header` has it."""
+    return read_header(path).size
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The file, its header read and checked; whatever goes wrong inside becomes a DataError."""
     try:
         with Image.open(path, formats=_FORMATS) as picture:
             width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise DataError(_too_large(path, f"{width} x {height} pixels"))
+            if width * height > max_pixels:
+                raise DataError(_too_large(path, f"{width} x {height} pixels", max_pixels))
             yield picture
     except DataError:
         raise
@@ -83,7 +109,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path}: the picture may not be read. Give yourself the right to (chmod +r)."
         ) from None
     except Image.DecompressionBombError:
-        raise DataError(_too_large(path, "more than twice as many pixels as are safe")) from None
+        size = f"more than {PILLOWS_LIMIT // 1_000_000} million pixels"
+        raise DataError(_too_large(path, size, max_pixels)) from None
     except UnidentifiedImageError:
         raise DataError(_unknown(path)) from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as fault:
@@ -94,9 +121,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from fault
 
 
-def _too_large(path: Path, size: str) -> str:
-    limit = MAX_PIXELS // 1_000_000
-    return f"{path}: {size}, the limit is {limit} million. Make the picture smaller or take it out."
+def _too_large(path: Path, size: str, limit: int) -> str:
+    return (
+        f"{path}: {size}, the limit is {limit / 1_000_000:g} million. Make the picture smaller, "
+        "take it out, or raise `data.max_pixels`."
+    )
 
 
 def _unknown(path: Path) -> str:
@@ -128,7 +157,7 @@ def _to_rgb(picture: Image.Image, path: Path) -> np.ndarray:
         above = picture.convert("RGBA")
         white = Image.new("RGBA", above.size, "white")
         picture = Image.alpha_composite(white, above)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _stretched(levels: np.ndarray, path: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rfcn.boxes import area
-from rfcn.datasets.image import read_image
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.sample import Sample
 from rfcn.errors import DataError
 from rfcn.structures import Target
@@ -30,6 +30,7 @@ class ListedPictures:
     sizes: list[tuple[int, int]]
     class_names: tuple[str, ...]
     notes: list[str]
+    files: FileRules = FileRules()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,10 +38,11 @@ class ListedPictures:
     def __getitem__(self, index: int) -> Sample:
         """Picture number `index` (0-based) with all its objects, the difficult ones marked."""
         path = self.paths[index]
-        image = read_image(path)
+        image = self.files.read(path)
         if image.shape[:2] != self.sizes[index]:
             raise DataError(
-                f"{path}: the picture changed its size after the data set was read. Start again."
+                f"{path}: the picture changed its size after the data set was read. Restore the "
+                "file that belongs to the annotation, or start again with the new one."
             )
         return Sample(image, self.target(index), self.ids[index], Path(path))
 

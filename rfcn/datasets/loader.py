@@ -1,9 +1,10 @@
 """From samples to batches: like shapes together, the same for any workers, from any step on."""
 
 import itertools
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from rfcn.datasets.sample import Dataset, Sample
+from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.transforms import TrainTransform, resize
 from rfcn.errors import DataError, MachineError
 from rfcn.structures import ImageBatch, Pyramid, Target
@@ -45,14 +47,20 @@ def plan_epoch(
 
 
 def collate(samples: Sequence[Sample]) -> tuple[ImageBatch, list[Target]]:
-    """Samples to one batch, padded with 0 at the right and the bottom to the largest sides."""
+    """Samples to one batch, padded with 0 at the right and the bottom to the largest sides.
+
+    In memory the channels come last, as in the samples and as the model's convolutions like them:
+    rows are copied as they are."""
     height = max(sample.size[0] for sample in samples)
     width = max(sample.size[1] for sample in samples)
-    tensor = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
-    for row, sample in zip(tensor, samples, strict=True):
-        row[:, : sample.size[0], : sample.size[1]] = _channels_first(sample.image)
+    pixels = _room_for((len(samples), height, width, 3))
+    for page, sample in zip(pixels.numpy(), samples, strict=True):
+        own_height, own_width = sample.size
+        page[:own_height, :own_width] = sample.image
+        page[:own_height, own_width:] = 0
+        page[own_height:] = 0
     batch = ImageBatch(
-        tensor=tensor,
+        tensor=pixels.permute(0, 3, 1, 2),
         sizes=[sample.size for sample in samples],
         original_sizes=[sample.original_size or sample.size for sample in samples],
         ids=[sample.id for sample in samples],
@@ -67,8 +75,12 @@ def _proposals(samples: Sequence[Sample]) -> list[Tensor] | None:
     return found if len(found) == len(samples) else None
 
 
-def _channels_first(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+def _room_for(shape: tuple[int, ...]) -> Tensor:
+    """Bytes to be written; in a worker where the main process finds them without another copy."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    shared = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(shared).view(shape)
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,8 @@ class TrainLoader:
     workers: int
     """Processes that decode and resize; 0 does it in this process."""
     start_step: int = 0
+    skipped: SkippedPictures = field(default_factory=SkippedPictures)
+    """Is told of pictures that cannot be read, in whose place another comes; or stops the run."""
 
     def __post_init__(self) -> None:
         if not len(self.dataset):
@@ -111,7 +125,8 @@ class TrainLoader:
             use_difficult=self.use_difficult,
             seed=self.seed,
         )
-        return _run(_Training(self.dataset, transform), self._tickets(), self.workers)
+        pictures = _Training(self.dataset, transform, self.skipped.allowed)
+        return _run(pictures, self._tickets(), self.workers, self.skipped)
 
     def _tickets(self) -> Iterator[list["_Ticket"]]:
         """The batches from `start_step` on, as orders to the workers."""
@@ -128,12 +143,17 @@ class TrainLoader:
 
 
 def test_loader(
-    dataset: Dataset, *, sizes: Sequence[tuple[int, int]], workers: int
+    dataset: Dataset,
+    *,
+    sizes: Sequence[tuple[int, int]],
+    workers: int,
+    skipped: SkippedPictures,
 ) -> Iterator[Pyramid]:
     """Every picture of a data set once, in order, one a batch, at each of `sizes`: (short side,
-    longest side) in pixels. A picture is decoded once for all sizes."""
+    longest side) in pixels. A picture is decoded once for all sizes. One that cannot be read is
+    left out, where `skipped` allows it."""
     pictures = _Test(dataset, sizes)
-    return _run(pictures, ([index] for index in range(len(dataset))), workers, _pyramid)
+    return _run(pictures, ([index] for index in range(len(dataset))), workers, skipped, _pyramid)
 
 
 class _Ticket(NamedTuple):
@@ -144,61 +164,88 @@ class _Ticket(NamedTuple):
     short_side: int
 
 
-class _Training(TorchDataset):
-    """Training samples by ticket. A fault is returned, not raised: raised in a worker, its text
+class _Fault(NamedTuple):
+    """A picture that could not be read. It is returned, not raised: raised in a worker, its text
     would reach the user inside a traceback."""
 
-    def __init__(self, dataset: Dataset, transform: TrainTransform) -> None:
+    id: str
+    error: DataError
+
+
+class _Loaded(NamedTuple):
+    """What a worker made of a ticket, or of several."""
+
+    content: Any
+    """None where no picture could be read."""
+    faults: list[_Fault]
+
+
+class _Training(TorchDataset):
+    """Training samples by ticket; for a picture that cannot be read the next one that can, so that
+    a batch stays as large as it is, and depends on nothing but the files."""
+
+    def __init__(self, dataset: Dataset, transform: TrainTransform, skips: int) -> None:
+        """skips: faults in a row that are passed over."""
         self.dataset = dataset
         self.transform = transform
+        self.skips = skips
 
-    def __getitem__(self, ticket: _Ticket) -> Sample | DataError:
-        try:
-            sample = self.dataset[ticket.picture]
-        except DataError as fault:
-            return fault
-        return self.transform(
-            sample, short_side=ticket.short_side, epoch=ticket.epoch, index=ticket.picture
-        )
+    def __getitem__(self, ticket: _Ticket) -> _Loaded:
+        faults: list[_Fault] = []
+        while len(faults) <= min(self.skips, len(self.dataset) - 1):
+            index = (ticket.picture + len(faults)) % len(self.dataset)
+            try:
+                sample = self.dataset[index]
+            except DataError as error:
+                faults.append(_Fault(self.dataset.ids[index], error))
+                continue
+            sample = self.transform(
+                sample, short_side=ticket.short_side, epoch=ticket.epoch, index=index
+            )
+            return _Loaded(sample, faults)
+        return _Loaded(None, faults)
 
 
 class _Test(TorchDataset):
-    """Test samples by number, at each size; faults as in `_Training`."""
+    """Test samples by number, at each size."""
 
     def __init__(self, dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
         self.dataset = dataset
         self.sizes = sizes
 
-    def __getitem__(self, index: int) -> list[Sample] | DataError:
+    def __getitem__(self, index: int) -> _Loaded:
         try:
             sample = self.dataset[index]
-        except DataError as fault:
-            return fault
-        return [
+        except DataError as error:
+            return _Loaded(None, [_Fault(self.dataset.ids[index], error)])
+        levels = [
             resize(sample, short_side=short, max_long_side=longest) for short, longest in self.sizes
         ]
+        return _Loaded(levels, [])
 
 
 def _run(
     samples: TorchDataset,
     batches: Iterator[list],
     workers: int,
+    skipped: SkippedPictures,
     together: Callable[[list], Any] = collate,
 ) -> Iterator[Any]:
-    """What `together` makes of each batch of samples, in order, in `workers` processes. Raises what
-    went wrong in them."""
+    """What `together` makes of each batch of samples, in order, in `workers` processes. `skipped`
+    is told what went wrong in them, and raises it where it is too much."""
     loader: DataLoader = DataLoader(
         samples,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=partial(_unless_faulty, together),
+        collate_fn=partial(_gathered, together),
         worker_init_fn=_start_worker,
     )
     try:
-        for batch in loader:
-            if isinstance(batch, DataError):
-                raise batch
-            yield batch
+        for batch, faults in loader:
+            for fault in faults:
+                skipped.add(*fault)
+            if batch is not None:
+                yield batch
     except RuntimeError as fault:
         if "DataLoader worker" not in str(fault):
             raise
@@ -209,9 +256,11 @@ def _run(
         ) from fault
 
 
-def _unless_faulty(together: Callable[[list], Any], samples: list) -> Any:
-    faults = [sample for sample in samples if isinstance(sample, DataError)]
-    return faults[0] if faults else together(samples)
+def _gathered(together: Callable[[list], Any], loaded: list[_Loaded]) -> _Loaded:
+    """Of one batch, with all faults that were met on the way."""
+    faults = [fault for one in loaded for fault in one.faults]
+    samples = [one.content for one in loaded if one.content is not None]
+    return _Loaded(together(samples) if samples else None, faults)
 
 
 def _pyramid(samples: list[list[Sample]]) -> Pyramid:

@@ -1,14 +1,15 @@
 """Every picture of a data set looked at once, in several processes: does it decode, what is in it?
 
-What a worker needs is imported here and is light (no torch), so that a process costs some 40 MB.
+What a worker needs is imported here and is light (no torch), so that a process costs little.
 """
 
 import hashlib
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rfcn.datasets.image import read_image
+from rfcn.datasets.jpeg import complaint
+from rfcn.datasets.rules import FileRules
 from rfcn.errors import DataError, MachineError
 
 CHUNK = 16
@@ -67,14 +69,16 @@ class Look(NamedTuple):
     """The picture as 16 x 16 grey bytes."""
     turned: int = 1
     """EXIF orientation, 1..8; 1 is upright."""
+    damage: str | None = None
+    """What a decoder murmured about a JPEG that it decoded all the same."""
     remarks: tuple[str, ...] = ()
     """How the file is unusual although it is read: several frames, colour mode, extension."""
 
 
-def look_at(path: str) -> Look:
+def look_at(path: str, rules: FileRules) -> Look:
     """Decode one picture as training would, and look."""
     try:
-        image = read_image(path)
+        image = rules.read(path)
     except DataError as fault:
         return Look(str(fault))
     grey = Image.fromarray(image).convert("L")
@@ -90,6 +94,7 @@ def look_at(path: str) -> Look:
         fingerprint=int.from_bytes(darker.tobytes(), "big"),
         small=grey.resize((16, 16), Image.Resampling.BOX).tobytes(),
         turned=turned,
+        damage=complaint(path),
         remarks=remarks,
     )
 
@@ -113,14 +118,16 @@ def _of_the_file(path: Path) -> tuple[int, tuple[str, ...]]:
     return turned if valid else 1, tuple(remarks)
 
 
-def survey(paths: Sequence[str], *, workers: int) -> Iterator[Look]:
+def survey(paths: Sequence[str], *, workers: int, rules: FileRules | None = None) -> Iterator[Look]:
     """A look at each picture, in order. Closing the iterator ends the workers.
 
-    workers: processes; with 0, and for a few pictures, all is done in this one.
+    rules: how pictures are read. workers: processes; with 0, and for a few pictures, all is done
+    in this one.
     Raises MachineError when a worker is killed.
     """
+    look = partial(look_at, rules=rules or FileRules())
     if workers == 0 or len(paths) < _WORTH_A_PROCESS:
-        yield from map(look_at, paths)
+        yield from map(look, paths)
         return
     chunks = (paths[at : at + CHUNK] for at in range(0, len(paths), CHUNK))
     # Spawned, not forked: a child without torch in it is smaller, and safe beside any thread.
@@ -131,12 +138,12 @@ def survey(paths: Sequence[str], *, workers: int) -> Iterator[Look]:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             for chunk in islice(chunks, _AHEAD * workers):
-                running.append(pool.submit(_look_at_all, list(chunk)))
+                running.append(pool.submit(_all, look, list(chunk)))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         while running:
             yield from running.popleft().result()
-            running.extend(pool.submit(_look_at_all, list(chunk)) for chunk in islice(chunks, 1))
+            running.extend(pool.submit(_all, look, list(chunk)) for chunk in islice(chunks, 1))
     except BrokenProcessPool:
         raise MachineError(
             "a process that decoded pictures was killed, as the system does when memory runs out. "
@@ -146,5 +153,5 @@ def survey(paths: Sequence[str], *, workers: int) -> Iterator[Look]:
         pool.shutdown(cancel_futures=True)
 
 
-def _look_at_all(paths: list[str]) -> list[Look]:
-    return [look_at(path) for path in paths]
+def _all(look: Callable[[str], Look], paths: list[str]) -> list[Look]:
+    return [look(path) for path in paths]

@@ -42,13 +42,19 @@ class ClassCount:
 
 def gather(dataset: Dataset) -> Objects:
     """The objects of all pictures of a data set; nothing is decoded."""
-    targets = [dataset.target(index) for index in range(len(dataset))]
-    counts = [len(one.labels) for one in targets]
+    boxes, labels, difficult, counts = [], [], [], []
+    for index in range(len(dataset)):
+        target = dataset.target(index)
+        counts.append(len(target.labels))
+        if counts[-1]:
+            boxes.append(target.boxes.numpy())
+            labels.append(target.labels.numpy())
+            difficult.append(target.difficult.numpy())
     return Objects(
-        picture=np.repeat(np.arange(len(targets)), counts),
-        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(t.boxes.numpy() for t in targets)]),
-        labels=np.concatenate([np.zeros(0, np.int64), *(t.labels.numpy() for t in targets)]),
-        difficult=np.concatenate([np.zeros(0, bool), *(t.difficult.numpy() for t in targets)]),
+        picture=np.repeat(np.arange(len(counts)), counts),
+        boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
+        labels=np.concatenate([np.zeros(0, np.int64), *labels]),
+        difficult=np.concatenate([np.zeros(0, bool), *difficult]),
         sizes=np.array(dataset.sizes, dtype=np.int64).reshape(-1, 2),
     )
 

@@ -51,7 +51,7 @@ def flip(sample: Sample) -> Sample:
     """The sample in the mirror: column x becomes W - 1 - x, so an edge at x moves to W - x."""
     return replace(
         _moved(sample, lambda these: boxes.mirror(these, sample.size[1])),
-        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        image=cv2.flip(sample.image, 1),
     )
 
 

@@ -1,5 +1,6 @@
 """PASCAL VOC: XML annotations, lists of pictures, JPEGs. All is read anew, nothing is cached."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +10,15 @@ from typing import Literal
 from tqdm import tqdm
 
 from rfcn.datasets.findings import Findings
-from rfcn.datasets.image import read_size
+from rfcn.datasets.image import Header
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.voc_layout import NamedSet, read_sets
-from rfcn.datasets.voc_xml import Annotation, Object, read_annotation
+from rfcn.datasets.voc_xml import Annotation, Corners, Object, read_annotation
 from rfcn.errors import DataError
+
+MANY_CUT = 0.01
+"""A larger share of boxes that leave their picture is worth a warning."""
 
 
 class VOCDataset(ListedPictures):
@@ -30,19 +35,23 @@ class VOCDataset(ListedPictures):
         *,
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
-        bad_box: Literal["stop", "drop"] = "drop",
+        bad_box: Literal["stop", "drop", "swap"] = "drop",
+        files: FileRules | None = None,
         findings: Findings | None = None,
     ) -> None:
         """Read every annotation and the header of every picture.
 
         sets: names joined by `+`, see `read_sets`. classes: the names in label order; or a text
         file with one a line; or None for those found in the annotations, sorted. unknown_class,
-        bad_box: what to do with objects of another class, and with boxes without area. findings:
-        collects what is odd; a tolerant one also what cannot be read, without which we go on.
+        bad_box: what to do with objects of another class, and with boxes without area; `swap` puts
+        reversed corners in order and drops what has no area then. files: what to do about missing
+        and broken files. findings: collects what is odd; a tolerant one also what cannot be read,
+        without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
-        entries = _read_entries(read_sets(Path(root), sets, findings), findings)
+        self.files = FileRules() if files is None else files
+        entries = _read_entries(read_sets(Path(root), sets, findings), self.files, findings)
         self.ids = [entry.id for entry in entries]
         self.paths = [str(entry.picture) for entry in entries]
         self.sizes = [entry.size for entry in entries]
@@ -50,7 +59,8 @@ class VOCDataset(ListedPictures):
         with findings.survived(root):
             self.class_names = _class_names(classes, entries)
         self._labels_of = {name: label for label, name in enumerate(self.class_names, start=1)}
-        self._keep([self._objects(entry, findings) for entry in entries])
+        swap = bad_box == "swap"
+        self._keep([self._objects(entry, findings, swap=swap) for entry in entries])
         if unknown_class == "stop" and not findings.tolerant:
             named = ((one.name, entry.file) for entry in entries for one in entry.objects)
             stop_at_unknown(named, self.class_names)
@@ -58,7 +68,9 @@ class VOCDataset(ListedPictures):
             findings.stop_at_bad_boxes()
         self.notes = _notes(findings, len(self._labels))
 
-    def _objects(self, entry: "_Entry", findings: Findings) -> list[tuple[Box, int, bool]]:
+    def _objects(
+        self, entry: "_Entry", findings: Findings, *, swap: bool
+    ) -> list[tuple[Box, int, bool]]:
         """The objects of a picture that are kept."""
         kept = []
         for item in entry.objects:
@@ -67,7 +79,8 @@ class VOCDataset(ListedPictures):
             if item.name not in self._labels_of:
                 note("unknown", f"{item.name!r} in {where}")
                 continue
-            box = _box_in_picture(item, entry.size, where, note)
+            corners = _in_order(item.corners, where, note) if swap else item.corners
+            box = _box_in_picture(corners, entry.size, where, note)
             if box is not None:
                 kept.append((box, self._labels_of[item.name], item.difficult))
         return kept
@@ -90,7 +103,7 @@ class _Entry:
         return self.annotation.objects
 
 
-def _read_entries(sets: list[NamedSet], findings: Findings) -> list[_Entry]:
+def _read_entries(sets: list[NamedSet], rules: FileRules, findings: Findings) -> list[_Entry]:
     """Every picture of the sets, once, in the order of the lists."""
     several = len({one.folder.path for one in sets}) > 1
     listed: dict[str, tuple[NamedSet, str]] = {}
@@ -102,44 +115,93 @@ def _read_entries(sets: list[NamedSet], findings: Findings) -> list[_Entry]:
     for folder in {one.folder.path: one.folder for one in sets}.values():
         with findings.survived(folder.path):
             folder.check()
-    files = _annotation_files(listed, findings)
+    files = _annotation_files(listed, rules, findings)
     steps = tqdm(files.items(), "Reading annotations", delay=1, leave=False, disable=None)
-    found = [_read_entry(id_, file, *listed[id_], findings) for id_, file in steps]
-    findings.stop_at(
-        "no picture",
-        "{count} pictures are missing: {places}; .jpeg, .png and other extensions, and the "
-        "annotations' <filename>, were tried too. Restore them, or take their names off the list.",
-    )
+    found = [_read_entry(id_, file, *listed[id_], rules, findings) for id_, file in steps]
+    _stop_where_the_rules_say(rules, len(found), findings)
     return [entry for entry in found if entry is not None]
 
 
+def _stop_where_the_rules_say(rules: FileRules, pictures: int, findings: Findings) -> None:
+    """Raises DataError for what was found of the files, unless `findings` is tolerant."""
+    if rules.on_bad_image == "stop":
+        findings.stop_at(
+            "no picture",
+            "{count} pictures are missing: {places}; .jpeg, .png and other extensions, and the "
+            "annotations' <filename>, were tried too. Restore them, take their names off the list, "
+            "or set `data.on_bad_image: skip`.",
+        )
+    bad = len(findings["no picture"]) + len(findings["bad picture"])
+    for kind in ("bad picture", "no picture"):
+        if bad > rules.may_skip(pictures):
+            findings.stop_at(
+                kind,
+                f"{bad} of {pictures} pictures are missing or damaged, and `data.on_bad_image: "
+                f"skip` passes over {rules.may_skip(pictures)}: {{places}}. Mend them, or take "
+                "their names off the list.",
+            )
+    if rules.size_mismatch == "stop":
+        for kind in ("size", "transposed"):
+            findings.stop_at(
+                kind,
+                "{count} annotations state another size than their picture has: {places}. Mend "
+                "them (an EXIF orientation may be the cause), or set `data.size_mismatch: note`.",
+            )
+
+
 def _read_entry(
-    id_: str, file: Path, of_set: NamedSet, name: str, findings: Findings
+    id_: str, file: Path, of_set: NamedSet, name: str, rules: FileRules, findings: Findings
 ) -> _Entry | None:
     """One picture; None where it is missing, or cannot be read and `findings` is tolerant. Then
     all that can be said of it is found: of its annotation, and of the picture itself."""
-    annotation = picture = size = None
+    annotation = picture = header = None
+    missing = of_set.folder.path / "JPEGImages" / f"{name}.jpg"
     with findings.survived(file):
         annotation = read_annotation(file, findings)
     with findings.survived(file):
-        picture = of_set.folder.picture(name, annotation and annotation.filename, file)
+        picture = of_set.folder.picture(name, annotation.filename if annotation else None, file)
         if picture is None:
-            missing = f"{of_set.folder.path / 'JPEGImages' / name}.jpg"
-            findings.add("no picture", missing, file=file)
+            findings.add("no picture", str(missing), file=file)
     if picture is not None:
-        with findings.survived(picture):
-            size = read_size(picture)
-    if annotation is None or picture is None or size is None:
+        header = _read_header(picture, rules, findings)
+    if annotation is None:
         return None
-    entry = _Entry(id_, file, annotation, picture, size)
-    _compare_sizes(entry, findings)
+    if header is None:
+        # To be skipped when its turn comes, and by an evaluation to be counted as not detected on.
+        skips = rules.on_bad_image == "skip" and not findings.tolerant
+        size = annotation.size or _reach(annotation.objects)
+        return _Entry(id_, file, annotation, picture or missing, size) if skips else None
+    entry = _Entry(id_, file, annotation, picture or missing, header.size)
+    _compare_sizes(entry, header, findings)
     return entry
 
 
+def _read_header(picture: Path, rules: FileRules, findings: Findings) -> Header | None:
+    """None where the file cannot be read, and that does not end the reading."""
+    with findings.survived(picture):
+        try:
+            header = rules.header(picture)
+        except DataError as fault:
+            if rules.on_bad_image == "stop" or findings.tolerant:
+                raise
+            findings.add("bad picture", str(fault), file=picture)
+            return None
+        if header.several:
+            findings.add("several", str(picture), file=picture)
+        return header
+    return None
+
+
+def _reach(objects: Sequence[Object]) -> tuple[int, int]:
+    """(height, width) of the smallest picture that holds all objects."""
+    ends = [(1.0, 1.0), *((max(box[1::2]), max(box[::2])) for box in (o.corners for o in objects))]
+    return math.ceil(max(y for y, _ in ends)), math.ceil(max(x for _, x in ends))
+
+
 def _annotation_files(
-    listed: dict[str, tuple[NamedSet, str]], findings: Findings
+    listed: dict[str, tuple[NamedSet, str]], rules: FileRules, findings: Findings
 ) -> dict[str, Path]:
-    """The annotation of each picture, by id; raises DataError when one is missing."""
+    """The annotation of each picture, by id; raises DataError when one is missing, or all are."""
     files = {}
     for id_, (one, name) in listed.items():
         with findings.survived(one.list_file):
@@ -147,31 +209,43 @@ def _annotation_files(
     missing = {id_: file for id_, file in files.items() if not file.is_file()}
     for file in missing.values():
         findings.add("no annotation", str(file), file=file)
-    findings.stop_at(
-        "no annotation",
-        f"{{count}} of {len(files)} annotations are missing: {{places}}. Restore them, or take "
-        "their names off the list. (A picture without objects has an annotation without <object>.)",
-    )
+    if rules.missing_annotation == "stop" or len(missing) == len(files):
+        findings.stop_at(
+            "no annotation",
+            f"{{count}} of {len(files)} annotations are missing: {{places}}. Restore them, take "
+            "their names off the list, or set `data.missing_annotation: skip`. (A picture without "
+            "objects has an annotation without <object>.)",
+        )
     return {id_: file for id_, file in files.items() if id_ not in missing}
 
 
-def _compare_sizes(entry: _Entry, findings: Findings) -> None:
+def _compare_sizes(entry: _Entry, header: Header, findings: Findings) -> None:
     claimed = entry.annotation.size
     if claimed is not None and claimed != entry.size:
-        kind = "transposed" if claimed == entry.size[::-1] else "size"
+        transposed = claimed == entry.size[::-1]
+        turned = f" (EXIF orientation {header.orientation})" if header.orientation > 1 else ""
         findings.add(
-            kind,
+            "transposed" if transposed else "size",
             f"{entry.file} says {claimed[1]} x {claimed[0]}, the picture is "
-            f"{entry.size[1]} x {entry.size[0]}",
+            f"{entry.size[1]} x {entry.size[0]}{turned}",
             file=entry.file,
         )
 
 
+def _in_order(corners: Corners, where: str, note: Callable[[str, str], None]) -> Corners:
+    """The corners with the smaller coordinates first."""
+    xmin, ymin, xmax, ymax = corners
+    if xmin <= xmax and ymin <= ymax:
+        return corners
+    note("swapped", f"{where} at {xmin:g} {ymin:g} {xmax:g} {ymax:g}")
+    return min(xmin, xmax), min(ymin, ymax), max(xmin, xmax), max(ymin, ymax)
+
+
 def _box_in_picture(
-    item: Object, size: tuple[int, int], where: str, note: Callable[[str, str], None]
+    corners: Corners, size: tuple[int, int], where: str, note: Callable[[str, str], None]
 ) -> Box | None:
     """The box in our convention, cut to the picture; None when nothing of it is left."""
-    xmin, ymin, xmax, ymax = item.corners
+    xmin, ymin, xmax, ymax = corners
     height, width = size
     place = f"{where} at {xmin:g} {ymin:g} {xmax:g} {ymax:g}"
     if xmin == 0 or ymin == 0:
@@ -202,7 +276,12 @@ def _notes(findings: Findings, boxes: int) -> list[str]:
     """One sentence a kind of finding; kinds without any are left out."""
     sentences = {
         "repeated": "Names listed more than once were used once",
+        "no annotation": "Listed pictures without annotation were left out",
+        "no picture": "Missing pictures, which will be skipped",
+        "bad picture": "Pictures that cannot be read, which will be skipped",
+        "several": "Of animations and files of several pages the first picture is used",
         "unknown": "Objects of classes that are not listed were skipped",
+        "swapped": "Reversed corners were put in order",
         "bad": "Boxes without area were dropped",
         "cut": "Boxes that leave their picture were cut to it",
         "zero": f"Of {boxes} boxes, some begin at 0: the set looks 0-based, VOC counts from 1",
@@ -210,4 +289,15 @@ def _notes(findings: Findings, boxes: int) -> list[str]:
         "transposed": "The annotated size is the real one turned by 90 degrees: these pictures "
         "carry an EXIF orientation, and their boxes were probably drawn before the turn",
     }
-    return findings.notes(sentences)
+    return [*findings.notes(sentences), *_doubts(len(findings["cut"]), boxes)]
+
+
+def _doubts(cut: int, boxes: int) -> list[str]:
+    """A warning, where too many boxes leave their pictures to be slips of the pen."""
+    if cut <= MANY_CUT * boxes:
+        return []
+    return [
+        f"WARNING: {100 * cut / boxes:.2g} % of {boxes} boxes leave their picture. Check that "
+        "pictures and annotations belong together: pictures resized or turned later, x and y "
+        "exchanged, corners written as widths and heights."
+    ]

@@ -10,8 +10,8 @@ from typing import Literal
 from tqdm import tqdm
 
 from rfcn.datasets.findings import Findings
-from rfcn.datasets.image import read_size
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.subset import parse_sets
 from rfcn.datasets.yolo_layout import ListedPicture, YOLOFolder, read_folder, read_text
 from rfcn.errors import DataError
@@ -46,7 +46,8 @@ class YOLODataset(ListedPictures):
         *,
         classes: Sequence[str] | str | None = None,
         unknown_class: Literal["stop", "skip"] = "stop",
-        bad_box: Literal["stop", "drop"] = "drop",
+        bad_box: Literal["stop", "drop", "swap"] = "drop",
+        files: FileRules | None = None,
         findings: Findings | None = None,
     ) -> None:
         """Read every file of labels and the header of every picture.
@@ -55,11 +56,13 @@ class YOLODataset(ListedPictures):
         images/NAME, NAME/images or the list NAME.txt. classes: the names in label order; or a text
         file with one a line; or None for all of the data's. They are matched by name; where the
         data names no class, its numbers count along `classes`. unknown_class, bad_box: what to do
-        with objects of another class, and with boxes without area. findings: collects what is odd;
+        with objects of another class, and with boxes without area. files: how pictures are read.
+        findings: collects what is odd;
         a tolerant one also what cannot be read, without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
+        self.files = FileRules() if files is None else files
         folder = read_folder(Path(root))
         own = folder.class_names()
         wanted = own if classes is None else classes
@@ -70,7 +73,7 @@ class YOLODataset(ListedPictures):
             )
         self.class_names = checked_names(wanted)
         named = own or self.class_names
-        entries = _read_entries(folder, sets, len(named), findings)
+        entries = _read_entries(folder, sets, len(named), self.files, findings)
         self.ids = [entry.id for entry in entries]
         self.paths = [str(entry.picture.path) for entry in entries]
         self.sizes = [entry.size for entry in entries]
@@ -109,7 +112,9 @@ class _Entry:
     objects: list[_Object]
 
 
-def _read_entries(folder: YOLOFolder, sets: str, classes: int, findings: Findings) -> list[_Entry]:
+def _read_entries(
+    folder: YOLOFolder, sets: str, classes: int, rules: FileRules, findings: Findings
+) -> list[_Entry]:
     """Every picture of the sets, once."""
     parts = parse_sets(sets)
     several = len({part.name for part in parts}) > 1
@@ -130,7 +135,7 @@ def _read_entries(folder: YOLOFolder, sets: str, classes: int, findings: Finding
             if twins[one.labels] > 1:
                 raise DataError(f"{one.labels}: labels of {twins[one.labels]} pictures that differ "
                                 "in their suffix only. Rename all but one.")  # fmt: skip
-            size = read_size(one.path)
+            size = rules.header(one.path).size
             entries.append(_Entry(id_, one, size, read_labels(one.labels, findings)))
     _missing_labels([one.picture for one in entries], findings)
     return entries

@@ -135,6 +135,8 @@ def picture_cases(
         fitted = fitted_size(look.size, short_side=short_side, max_long_side=max_long_side)
         if min(fitted) < 2 * stride:
             yield case("thin", f"{path}: {width} x {height}, resized to {fitted[1]} x {fitted[0]}")
+        if look.damage is not None:
+            yield case("damage", f"{path}: {look.damage}")
         if look.turned != 1:
             yield case("turned", f"{path}: orientation {look.turned}")
         for remark in look.remarks:

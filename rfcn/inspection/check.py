@@ -110,7 +110,8 @@ def _look(parts: Sequence[Part], workers: int, stopped: Callable[[], bool]) -> b
     """Look at the pictures of all parts, those of train first; whether it came to the end."""
     paths = [path for part in parts if part.dataset for path in part.dataset.paths]
     owners = (part for part in parts if part.dataset for _ in part.dataset.paths)
-    looks = survey(paths, workers=workers)
+    rules = next((part.dataset.files for part in parts if part.dataset), None)
+    looks = survey(paths, workers=workers, rules=rules)
     bar = tqdm(total=len(paths), desc="Looking at pictures", leave=False, disable=None)
     try:
         for part, look in zip(owners, looks, strict=True):

@@ -29,8 +29,6 @@ _STOPS = "training stops"
 _ALWAYS = {
     # the readers'
     "broken": Kind("fault", "cannot be read", _STOPS),
-    "no picture": Kind("fault", "annotations without a picture", _STOPS),
-    "no annotation": Kind("fault", "pictures without an annotation", _STOPS),
     "category": Kind("fault", "categories that make no sense", _STOPS),
     "listing": Kind("fault", "pictures listed wrongly", _STOPS),
     "annotation": Kind("fault", "annotations that cannot be read", _STOPS),
@@ -47,16 +45,12 @@ _ALWAYS = {
     "zero": Kind(
         "warning", "boxes that begin at 0 where VOC counts from 1", "moved by a pixel, and cut"
     ),
-    "size": Kind("warning", "annotated and real size differ", "the real size is used"),
-    "transposed": Kind(
-        "warning",
-        "annotated size is the real one turned by 90 degrees (EXIF)",
-        "upright picture, boxes as they are",
-    ),
     "crowd": Kind("note", "regions of many objects (iscrowd)", "count as difficult: not trained"),
     "unlabelled": Kind("warning", "pictures without a file of labels", "kept, as background"),
     "renumbered": Kind("note", "annotations without an id of their own", "numbered anew"),
     "no area": Kind("note", "annotations without an area", "that of the box is taken"),
+    "several": Kind("note", "animations and files of several pages", "the first picture is used"),
+    "swapped": Kind("warning", "reversed corners", "put in order"),
     "outline": Kind("note", "outlines without a box", "the box around them is taken"),
     # ours
     "nothing": Kind("fault", "sets without a single box to train on", "nothing is learned"),
@@ -69,8 +63,8 @@ _ALWAYS = {
     "near twin": Kind("note", "pictures that look nearly the same", "all are used"),
     "leak": Kind("warning", "pictures of val that are in train too", "measured, though learned"),
     "near leak": Kind("note", "pictures of val much like one of train", "all are used"),
+    "damage": Kind("warning", "JPEGs that decode although they are damaged", "used as they decode"),
     "thin": Kind("warning", "pictures thinner than two cells once resized", "used"),
-    "turned": Kind("note", "pictures stored turned (EXIF)", "turned upright"),
     "remark": Kind("note", "unusual picture files", "converted to 8-bit RGB"),
     "not trained": Kind("warning", "classes without a box to train on", "never detected"),
     "not measured": Kind("warning", "classes without a box in val", "AP is n/a"),
@@ -79,11 +73,15 @@ _ALWAYS = {
 
 def kinds_of(data: schema.Data) -> dict[str, Kind]:
     """Every kind, as this config treats it."""
-    drop = data.bad_box == "drop"
+    box = _STOPS if data.bad_box == "stop" else "dropped"
     skip = data.unknown_class == "skip"
+    picture = "skipped, up to 1 % of them" if data.on_bad_image == "skip" else _STOPS
+    left_out = data.missing_annotation == "skip"
+    fatal = data.size_mismatch == "stop"
+    turn = data.exif == "apply"
     return {
         **_ALWAYS,
-        "bad": Kind("fault", "boxes without area", "dropped" if drop else _STOPS),
+        "bad": Kind("fault", "boxes without area", box),
         "unknown": Kind(
             "warning" if skip else "fault",
             "objects of classes that are not listed",
@@ -94,7 +92,29 @@ def kinds_of(data: schema.Data) -> dict[str, Kind]:
             "listed classes that are no category of the files",
             "never seen" if skip else _STOPS,
         ),
-        "picture": Kind("fault", "pictures that cannot be decoded", _STOPS),
+        "no annotation": Kind(
+            "warning" if left_out else "fault",
+            "pictures without an annotation",
+            "left out, as data.missing_annotation says" if left_out else _STOPS,
+        ),
+        "no picture": Kind("fault", "annotations without a picture", picture),
+        "bad picture": Kind("fault", "pictures that cannot be read", picture),
+        "picture": Kind("fault", "pictures that cannot be decoded", picture),
+        "size": Kind(
+            "fault" if fatal else "warning",
+            "annotated and real size differ",
+            _STOPS if fatal else "the real size is used",
+        ),
+        "transposed": Kind(
+            "fault" if fatal else "warning",
+            "annotated size is the real one turned by 90 degrees (EXIF)",
+            _STOPS if fatal else "the real size is used, boxes as they are",
+        ),
+        "turned": Kind(
+            "note" if turn else "warning",
+            "pictures stored turned (EXIF)",
+            "turned upright" if turn else "left turned, as data.exif says",
+        ),
     }
 
 

@@ -66,12 +66,13 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        for name, numbers in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, batch: ImageBatch) -> Tensor:
         """[N, 3, H, W] uint8 -> float32 of the same shape."""
-        images = (batch.tensor.to(self.mean.dtype) - self.mean) / self.std
+        # In place, on a copy: room for a whole batch of floats costs as much as filling it.
+        images = batch.tensor.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.std)
         for image, (height, width) in zip(images, batch.sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0

@@ -3,6 +3,8 @@
 Legend: K anchors, P boxes, G ground-truth boxes of one picture.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,10 @@ from rfcn.boxes import iou
 
 IGNORED = -1
 """Label of an anchor that takes no part in the loss."""
+
+PAIRS_AT_ONCE = 1 << 22
+"""Overlaps computed together, about 150 MB while they are: a picture of 5,000 objects would need
+gigabytes at once."""
 
 
 def match_anchors(
@@ -41,10 +47,17 @@ def match_anchors(
     if boxes.shape[0] == 0:
         labels[inside] = 0
         return labels, matched
-    overlaps = iou(anchors, boxes) * inside[:, None]  # [K, G]
-    best, matched = overlaps.max(dim=1)
-    best_of_box = overlaps.max(dim=0).values
-    is_best = ((overlaps == best_of_box) & (best_of_box > 0)).any(dim=1)
+    best = anchors.new_zeros(anchors.shape[0])
+    is_best = torch.zeros_like(inside)
+    best_of_box = anchors.new_zeros(boxes.shape[0])
+    for rows in _portions(anchors, boxes):
+        overlaps = iou(anchors[rows], boxes) * inside[rows, None]  # [K', G]
+        best[rows], matched[rows] = overlaps.max(dim=1)
+        best_of_box = torch.maximum(best_of_box, overlaps.max(dim=0).values)
+    for rows in _portions(anchors, boxes):
+        if overlaps.shape[0] < anchors.shape[0]:  # not all of them are still there
+            overlaps = iou(anchors[rows], boxes) * inside[rows, None]
+        is_best[rows] = ((overlaps == best_of_box) & (best_of_box > 0)).any(dim=1)
     labels[inside & (best < negative_iou)] = 0
     labels[inside & ((best >= positive_iou) | is_best)] = 1
     return labels, matched
@@ -62,5 +75,13 @@ def match_rois(rois: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     if boxes.shape[0] == 0:
         nothing = labels.new_zeros(rois.shape[0])
         return rois.new_zeros(rois.shape[0]), nothing, nothing
-    best, matched = iou(rois, boxes).max(dim=1)
+    best, matched = rois.new_zeros(rois.shape[0]), labels.new_zeros(rois.shape[0])
+    for rows in _portions(rois, boxes):
+        best[rows], matched[rows] = iou(rois[rows], boxes).max(dim=1)
     return best, matched, labels[matched]
+
+
+def _portions(these: Tensor, boxes: Tensor) -> Iterator[slice]:
+    """Rows of `these` whose overlaps with all boxes may be computed together."""
+    count = max(1, PAIRS_AT_ONCE // max(1, boxes.shape[0]))
+    return (slice(start, start + count) for start in range(0, these.shape[0], count))

@@ -59,6 +59,7 @@ def sorted_names(trained_run: Any) -> list[str]:
     return json.loads((trained_run.weights / "config.json").read_text())["classes"]
 
 
+# I14
 def test_a_folder_and_a_pattern(
     infer, trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_broken_picture_does_not_keep_the_others_back(fault, trained_run, tmp_
 # ------------------------------------------------------------------------------------------ faults
 
 
+# I14
 def test_i14_an_empty_folder(fault, trained_run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     output = tmp_path / "seen"

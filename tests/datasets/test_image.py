@@ -1,5 +1,7 @@
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rfcn.datasets.image import MAX_PIXELS, read_image, read_size
+from rfcn.datasets.image import MAX_PIXELS, read_header, read_image, read_size
 from rfcn.errors import DataError
 
 
@@ -46,6 +48,7 @@ def test_pixels_of_a_lossless_file_are_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["missing", "folder", "empty", "text"])
+# I1
 def test_i1_what_is_no_picture_is_named(case: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     if case == "folder":
@@ -60,6 +63,7 @@ def test_i1_what_is_no_picture_is_named(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.95])
+# I2
 def test_i2_truncated_jpeg_is_refused(share: float, tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     Image.fromarray(_noise(200, 300)).save(path)
@@ -70,6 +74,7 @@ def test_i2_truncated_jpeg_is_refused(share: float, tmp_path: Path) -> None:
     assert read_size(path) == (200, 300)
 
 
+# I3
 def test_i3_flipped_bits_never_escape_as_another_error(tmp_path: Path) -> None:
     """A JPEG decodes, or is refused as a DataError: nothing else comes out."""
     path = tmp_path / "flipped.jpg"
@@ -89,6 +94,7 @@ def test_i3_flipped_bits_never_escape_as_another_error(tmp_path: Path) -> None:
     assert outcomes == {3, "refused"}
 
 
+# I4
 def test_i4_the_content_decides_not_the_extension(tmp_path: Path) -> None:
     Image.fromarray(_noise()).save(tmp_path / "really_png.jpg", format="PNG")
     np.testing.assert_array_equal(read_image(tmp_path / "really_png.jpg"), _noise())
@@ -99,6 +105,7 @@ def _save(picture: Image.Image, path: Path) -> np.ndarray:
     return read_image(path)
 
 
+# I5
 def test_i5_grey_and_one_bit_are_repeated(tmp_path: Path) -> None:
     grey = _noise()[:, :, 0]
     read = _save(Image.fromarray(grey), tmp_path / "grey.png")
@@ -107,6 +114,7 @@ def test_i5_grey_and_one_bit_are_repeated(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bits[:, :, 1], np.where(grey > 127, 255, 0))
 
 
+# I5
 def test_i5_palette_is_looked_up(tmp_path: Path) -> None:
     indexed = Image.new("P", (2, 1))
     indexed.putpalette([10, 20, 30, 200, 100, 50])
@@ -115,6 +123,7 @@ def test_i5_palette_is_looked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+# I5
 def test_i5_transparency_lies_on_white(mode: str, tmp_path: Path) -> None:
     colour = {"RGBA": (0, 0, 0), "LA": (0,)}[mode]
     picture = Image.new(mode, (3, 1))
@@ -123,6 +132,7 @@ def test_i5_transparency_lies_on_white(mode: str, tmp_path: Path) -> None:
     assert _save(picture, tmp_path / "a.png")[0, :, 0].tolist() == [255, 127, 0]
 
 
+# I5
 def test_i5_transparent_palette_entry_is_white(tmp_path: Path) -> None:
     indexed = Image.new("P", (2, 1))
     indexed.putpalette([10, 20, 30, 200, 100, 50])
@@ -131,18 +141,21 @@ def test_i5_transparent_palette_entry_is_white(tmp_path: Path) -> None:
     assert read_image(tmp_path / "p.png").tolist() == [[[255, 255, 255], [200, 100, 50]]]
 
 
+# I5
 def test_i5_cmyk(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "c.jpg", quality=100)
     read = read_image(tmp_path / "c.jpg").astype(int)
     assert np.abs(read - [255, 0, 0]).max() <= 4
 
 
+# I5
 def test_i5_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     levels = np.array([[0, 257, 25700, 65535]], dtype=np.uint16)
     read = _save(Image.fromarray(levels), tmp_path / "deep.png")
     assert read[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
+# I5
 def test_i5_floats_and_long_integers_are_stretched(tmp_path: Path) -> None:
     for values in (
         np.array([[-1, 0, 1]], dtype=np.float32),
@@ -154,6 +167,7 @@ def test_i5_floats_and_long_integers_are_stretched(tmp_path: Path) -> None:
     assert not flat.any()
 
 
+# I5
 def test_i5_nan_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "nan.tiff")
     with pytest.raises(DataError, match=r"nan\.tiff.*NaN"):
@@ -161,6 +175,7 @@ def test_i5_nan_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "tiff"])
+# I6
 def test_i6_first_frame(kind: str, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
     frames[0].save(
@@ -168,14 +183,19 @@ def test_i6_first_frame(kind: str, tmp_path: Path) -> None:
         **({"lossless": True} if kind == "webp" else {}),
     )  # fmt: skip
     assert read_image(tmp_path / f"a.{kind}")[0, 0].tolist() == [255, 0, 0]
+    assert read_header(tmp_path / f"a.{kind}").several
+    frames[0].save(tmp_path / f"one.{kind}")
+    assert not read_header(tmp_path / f"one.{kind}").several
 
 
+# I6
 def test_i6_a_phones_stereo_jpeg(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "blue")]
     path = tmp_path / "stereo.jpg"
     frames[0].save(path, format="MPO", save_all=True, append_images=frames[1:])
     red, _, blue = read_image(path)[0, 0].tolist()
     assert red > 200 > 60 > blue
+    assert not read_header(path).several  # the second is no frame, but for the other eye
 
 
 _UPRIGHT = {
@@ -193,6 +213,7 @@ _UPRIGHT = {
 
 @pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
+# I7
 def test_i7_exif_turns_the_picture_and_its_size(
     orientation: int, kind: str, tmp_path: Path
 ) -> None:
@@ -206,17 +227,24 @@ def test_i7_exif_turns_the_picture_and_its_size(
     assert read_size(path) == expected.shape[:2]
 
 
-@pytest.mark.parametrize("orientation", [6, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
+# I7
 def test_i7_exif_of_a_jpeg(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(_smooth()).save(tmp_path / "turned.jpg", exif=exif, quality=98)
     expected = _UPRIGHT[orientation](_smooth()).astype(int)
+    assert read_image(tmp_path / "turned.jpg").shape == expected.shape
     assert np.abs(read_image(tmp_path / "turned.jpg").astype(int) - expected).max() < 8
-    assert read_size(tmp_path / "turned.jpg") == (64, 48)
+    assert read_size(tmp_path / "turned.jpg") == expected.shape[:2]
+    header = read_header(tmp_path / "turned.jpg", upright=False)
+    assert (header.size, header.orientation) == ((48, 64), orientation)
+    as_stored = read_image(tmp_path / "turned.jpg", upright=False).astype(int)
+    assert np.abs(as_stored - _smooth()).max() < 8
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
+# I7
 def test_i7_senseless_orientation_is_none(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -225,6 +253,7 @@ def test_i7_senseless_orientation_is_none(orientation: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])
+# I8
 def test_i8_extreme_shapes(size: tuple[int, int], tmp_path: Path) -> None:
     Image.fromarray(_noise(*size)).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").shape == (*size, 3)
@@ -233,6 +262,7 @@ def test_i8_extreme_shapes(size: tuple[int, int], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [10_001, 13_000, 30_000])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+# I9
 def test_i9_a_bomb_is_refused_by_its_header(side: int, tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(_png_header(side, side))
@@ -242,6 +272,29 @@ def test_i9_a_bomb_is_refused_by_its_header(side: int, tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured on Linux")
+# I9
+def test_i9_a_bomb_decodes_nothing(tmp_path: Path) -> None:
+    """900 million pixels, which a decoder would have to make room for, whole rows of zeros."""
+    path = tmp_path / "bomb.png"
+    path.write_bytes(_png_header(30_000, 30_000))
+    tried = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from rfcn.datasets.image import read_image\n"
+        "from rfcn.errors import DataError\n"
+        "try: read_image(sys.argv[1])\n"
+        "except DataError as fault: print(fault)\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(*[line.split()[1] for line in lines if line.startswith('VmHWM')])"
+    )
+    command = [sys.executable, "-c", tried, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    fault, kilobytes = done.stdout.splitlines()
+    assert "limit is 100 million" in fault
+    assert int(kilobytes) < 300 * 1024
+
+
+# I10
 def test_i10_strange_names(tmp_path: Path) -> None:
     folder = tmp_path / ("long " * 20)
     folder.mkdir()
@@ -251,6 +304,7 @@ def test_i10_strange_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+# I11
 def test_i11_permission_denied(tmp_path: Path) -> None:
     path = tmp_path / "mine.png"
     Image.fromarray(_noise()).save(path)

@@ -17,6 +17,7 @@ from PIL import Image
 from rfcn.datasets import loader
 from rfcn.datasets.loader import TrainLoader, collate, plan_epoch
 from rfcn.datasets.sample import Dataset, Sample
+from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.voc import VOCDataset
 from rfcn.errors import DataError, MachineError
 from rfcn.structures import ImageBatch, Pyramid, Target
@@ -152,6 +153,7 @@ def test_collate_pads_right_and_bottom_with_0() -> None:
     batch, targets = collate(samples)
     assert batch.tensor.dtype == torch.uint8
     assert batch.tensor.shape == (2, 3, 4, 5)
+    assert batch.tensor.is_contiguous(memory_format=torch.channels_last)
     assert batch.tensor[0, :, 0, 4].tolist() == [7, 8, 9]
     assert not batch.tensor[0, :, 2:].any()
     assert (batch.tensor[1, :, :, :3] == 1).all()
@@ -234,12 +236,50 @@ def test_an_empty_set_is_refused() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+# I12
 def test_i12_an_unreadable_picture_ends_in_one_paragraph(workers: int) -> None:
     with pytest.raises(DataError) as fault:
         list(itertools.islice(_train(Broken(MIXED), workers=workers), 4))
     assert str(fault.value) == "p3.jpg: the picture is damaged."
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+# I12
+def test_i12_the_next_picture_takes_the_place_of_one_that_cannot_be_read(workers: int) -> None:
+    told: list[str] = []
+
+    def batches(start_step: int = 0, workers: int = workers) -> Iterator[Any]:
+        skipped = SkippedPictures(3, tell=told.append, said="replaced")
+        return iter(_train(Broken(MIXED), workers=workers, start_step=start_step, skipped=skipped))
+
+    epoch = list(itertools.islice(batches(), 4))
+    seen = sorted(name for batch, _ in epoch for name in batch.ids)
+    assert seen == ["p0", "p1", "p2", "p4", "p4", "p5", "p6"]
+    assert told == ["replaced (1 of at most 3): p3.jpg: the picture is damaged."]
+    # neither workers nor the step begun with change it
+    alone = [_digest(*batch) for batch in itertools.islice(batches(workers=0), 6)]
+    assert alone[:4] == [_digest(*batch) for batch in epoch]
+    assert [_digest(*one) for one in itertools.islice(batches(start_step=2), 4)] == alone[2:]
+
+
+class AllBroken(Blank):
+    """None of its pictures can be read."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise DataError(f"p{index}.jpg: the picture is damaged.")
+
+
+# I12
+def test_i12_too_many_end_the_run() -> None:
+    skipped = SkippedPictures(3, tell=lambda _: None)
+    with pytest.raises(DataError, match=r"4 pictures could not be read.*passes over 3"):
+        next(iter(_train(AllBroken(MIXED), skipped=skipped)))
+    two = AllBroken(MIXED[:2])
+    with pytest.raises(DataError, match="could not be read"):
+        next(iter(_train(two, batch_size=1, skipped=SkippedPictures(1, tell=lambda _: None))))
+
+
+# I2
 def test_i2_truncated_picture_of_a_real_set_is_named(write_voc: Callable[..., Path]) -> None:
     root = write_voc({"a": [("cat", 1, 1, 9, 9)], "b": []}, size=(100, 120))
     path = root / "JPEGImages" / "b.jpg"
@@ -258,12 +298,14 @@ def test_t9_workers_leave_signals_to_the_main_process() -> None:
     assert _digests(4, Signalled(MIXED), workers=1) == _digests(4, Blank(MIXED))
 
 
+# V21
 def test_v21_empty_pictures_join_batches(write_voc: Callable[..., Path]) -> None:
     dataset = VOCDataset(write_voc({"a": [], "b": [("cat", 1, 1, 9, 9)]}), "train")
     _, targets = next(iter(_train(dataset)))
     assert sorted(len(target.boxes) for target in targets) == [0, 1]
 
 
+# I8
 def test_i8_extreme_shapes_batch(write_voc: Callable[..., Path]) -> None:
     batch, _ = next(iter(_train(Blank([(1, 500), (500, 1), (1, 1)]), batch_size=3)))
     assert batch.tensor.shape[2:] == (80, 80)
@@ -274,7 +316,9 @@ def test_i8_extreme_shapes_batch(write_voc: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_come_in_order_unmirrored(workers: int) -> None:
-    pyramids = loader.test_loader(Blank(MIXED), sizes=[(36, 80)], workers=workers)
+    pyramids = loader.test_loader(
+        Blank(MIXED), sizes=[(36, 80)], workers=workers, skipped=SkippedPictures()
+    )
     batches = [pyramid.levels[0] for pyramid in pyramids]
     assert [batch.ids for batch in batches] == [[f"p{index}"] for index in range(7)]
     assert [batch.original_sizes[0] for batch in batches] == MIXED
@@ -284,14 +328,16 @@ def test_test_batches_come_in_order_unmirrored(workers: int) -> None:
 
 def test_test_batches_are_the_plain_pictures(write_voc: Callable[..., Path]) -> None:
     dataset = VOCDataset(write_voc({"a": [("cat", 1, 1, 9, 9)]}), "train")
-    (pyramid,) = loader.test_loader(dataset, sizes=[(30, 90)], workers=0)
+    (pyramid,) = loader.test_loader(dataset, sizes=[(30, 90)], workers=0, skipped=SkippedPictures())
     (batch,) = pyramid.levels
     np.testing.assert_array_equal(batch.tensor[0].permute(1, 2, 0).numpy(), dataset[0].image)
 
 
 def test_a_pyramid_holds_each_picture_at_each_size() -> None:
     sizes = [(18, 40), (36, 80)]
-    for index, pyramid in enumerate(loader.test_loader(Blank(MIXED), sizes=sizes, workers=0)):
+    for index, pyramid in enumerate(
+        loader.test_loader(Blank(MIXED), sizes=sizes, workers=0, skipped=SkippedPictures())
+    ):
         assert pyramid.ids == [f"p{index}"]
         small, large = (level.sizes[0] for level in pyramid.levels)
         assert small == pytest.approx([side / 2 for side in large], abs=0.5)
@@ -300,10 +346,22 @@ def test_a_pyramid_holds_each_picture_at_each_size() -> None:
 
 def test_test_loader_raises_what_went_wrong() -> None:
     def run() -> Iterator[Pyramid]:
-        return loader.test_loader(Broken(MIXED), sizes=[(36, 80)], workers=1)
+        return loader.test_loader(
+            Broken(MIXED), sizes=[(36, 80)], workers=1, skipped=SkippedPictures()
+        )
 
     with pytest.raises(DataError, match=r"p3\.jpg"):
         list(run())
+
+
+# I12
+def test_i12_a_test_leaves_out_what_it_cannot_read() -> None:
+    told: list[str] = []
+    skipped = SkippedPictures(3, tell=told.append)
+    found = loader.test_loader(Broken(MIXED), sizes=[(36, 80)], workers=0, skipped=skipped)
+    assert [one.ids for one in found] == [[f"p{index}"] for index in (0, 1, 2, 4, 5, 6)]
+    assert skipped.faults == {"p3": "p3.jpg: the picture is damaged."}
+    assert len(told) == 1
 
 
 def test_real_pictures_batch(data_folder: Path) -> None:

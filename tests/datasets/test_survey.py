@@ -7,12 +7,17 @@ import pytest
 from PIL import Image
 
 from rfcn.datasets import survey as module
-from rfcn.datasets.survey import look_at, survey
+from rfcn.datasets.rules import FileRules
+from rfcn.datasets.survey import Look, survey
 from rfcn.errors import MachineError
 
 
 def noise(seed: int = 0, size: tuple[int, int] = (20, 30)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
+
+
+def look_at(path: str, **rules: object) -> Look:
+    return module.look_at(path, FileRules(**rules))  # type: ignore[arg-type]
 
 
 def test_a_good_picture(tmp_path: Path) -> None:
@@ -58,6 +63,17 @@ def test_i7_orientation(tmp_path: Path) -> None:
     noise().save(tmp_path / "a.jpg", exif=exif)
     look = look_at(str(tmp_path / "a.jpg"))
     assert (look.turned, look.size) == (6, (30, 20))
+    assert look_at(str(tmp_path / "a.jpg"), exif="ignore").size == (20, 30)
+
+
+def test_i3_damage_that_the_decoder_gets_over_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    noise(size=(64, 64)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + bytes(40) + content[-2:])
+    look = look_at(str(path))
+    assert look.fault is None
+    assert "extraneous bytes" in (look.damage or "")
 
 
 @pytest.mark.parametrize(

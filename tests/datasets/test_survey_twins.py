@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rfcn.datasets.rules import FileRules
 from rfcn.datasets.survey import Look, look_at
 from rfcn.datasets.survey_twins import equal_groups, near_pairs
 
@@ -25,7 +26,7 @@ def scene(seed: int) -> Image.Image:
 
 def look(picture: Image.Image, folder: Path) -> Look:
     picture.save(folder / "x.png")
-    return look_at(str(folder / "x.png"))
+    return look_at(str(folder / "x.png"), FileRules())
 
 
 def pairs(looks: list[Look]) -> list[tuple[int, int]]:

@@ -139,6 +139,7 @@ def test_inputs_are_left_alone() -> None:
     assert torch.equal(sample.target.boxes, boxes)
 
 
+# V22
 def test_v22_without_difficult_keeps_the_others_aligned() -> None:
     target = without_difficult(_sample(boxes=[[0, 0, 1, 1], [1, 1, 2, 2], [2, 2, 3, 3]]).target)
     assert target.boxes.tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
@@ -182,6 +183,7 @@ def test_mirroring_can_be_switched_off() -> None:
     assert not any(_mirrored(transform, 0, index) for index in range(20))
 
 
+# V22
 def test_v22_all_difficult_trains_as_empty_unless_asked_for() -> None:
     sample = _sample(boxes=[[0, 0, 10, 10]])
     sample = replace(sample, target=replace(sample.target, difficult=torch.tensor([True])))

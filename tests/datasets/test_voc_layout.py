@@ -22,6 +22,7 @@ def test_years_and_plain_names(write_voc: Callable[..., Path], tmp_path: Path) -
     assert [one.names for one in found] == [["a"], ["b"], ["c"]]
 
 
+# V1
 def test_v1_missing_root_names_a_near_one_and_draws_the_layout(tmp_path: Path) -> None:
     (tmp_path / "VOCdevkit").mkdir()
     with pytest.raises(DataError) as fault:
@@ -32,6 +33,7 @@ def test_v1_missing_root_names_a_near_one_and_draws_the_layout(tmp_path: Path) -
     assert "ImageSets/Main" in message
 
 
+# V1
 def test_v1_missing_list_names_the_sets_there_are(
     write_voc: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -43,6 +45,7 @@ def test_v1_missing_list_names_the_sets_there_are(
     assert ": train, val, voc_2007_test." in str(fault.value)
 
 
+# V1
 def test_v1_a_root_without_sets_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match="holds images; expected is"):
@@ -50,6 +53,7 @@ def test_v1_a_root_without_sets_says_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n \r\n\t\n"])
+# V2
 def test_v2_empty_list(content: str, write_voc: Callable[..., Path]) -> None:
     root = write_voc({}, sets={"train": content})
     with pytest.raises(DataError, match="0 pictures"):
@@ -67,6 +71,7 @@ def test_v2_empty_list(content: str, write_voc: Callable[..., Path]) -> None:
         ("\ufeffa\n", ["a"]),
     ],
 )
+# V3
 def test_v3_lines_as_they_come(
     content: str, names: list[str], write_voc: Callable[..., Path]
 ) -> None:
@@ -74,11 +79,13 @@ def test_v3_lines_as_they_come(
     assert _names(root, "train") == names
 
 
+# V3
 def test_v3_a_name_that_ends_like_a_column_stays_whole(write_voc: Callable[..., Path]) -> None:
     root = write_voc({"photo 1": []}, sets={"train": "photo 1\nphoto 0\n"})
     assert _names(root, "train") == ["photo 1", "photo"]
 
 
+# V4
 def test_v4_repeated_names_count_once(write_voc: Callable[..., Path]) -> None:
     root = write_voc({}, sets={"train": "b\na\nb\nb\n"})
     (found,) = read_sets(root, "train")
@@ -122,6 +129,7 @@ def _folder(root: Path, *pictures: str) -> VOCFolder:
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".JPG", ".jpeg", ".png", ".Png", ".tif", ".webp"])
+# V19
 def test_v19_extensions(extension: str, tmp_path: Path) -> None:
     folder = _folder(tmp_path, f"a{extension}", "b.v2.png")
     assert _picture(folder, "a") == f"a{extension}"
@@ -130,6 +138,7 @@ def test_v19_extensions(extension: str, tmp_path: Path) -> None:
     assert _picture(folder, "b.v2") == "b.v2.png"
 
 
+# V19
 def test_v19_filename_chooses_or_stands_in_but_never_overrules(tmp_path: Path) -> None:
     folder = _folder(tmp_path, "a.jpg", "a.png", "b.jpg")
     assert _picture(folder, "a", "a.png") == "a.png"
@@ -138,6 +147,7 @@ def test_v19_filename_chooses_or_stands_in_but_never_overrules(tmp_path: Path) -
     assert _picture(folder, "c", "d.jpg") is None
 
 
+# V19
 def test_v19_pictures_in_sub_folders(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     (tmp_path / "JPEGImages" / "day1").mkdir()
@@ -147,11 +157,13 @@ def test_v19_pictures_in_sub_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("filename", ["../../../etc/passwd", "/etc/passwd", "../../other/a.jpg"])
+# V20
 def test_v20_filename_may_not_leave_the_folder(filename: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"<filename> in a\.xml leads to .* outside"):
         _picture(_folder(tmp_path, "a.jpg"), "a", filename)
 
 
+# V20
 def test_v20_names_may_not_leave_the_folder(write_voc: Callable[..., Path]) -> None:
     root = write_voc({}, sets={"train": "../../secret"})
     (found,) = read_sets(root, "train")
@@ -159,6 +171,7 @@ def test_v20_names_may_not_leave_the_folder(write_voc: Callable[..., Path]) -> N
         found.folder.annotation("../../secret")
 
 
+# V20
 def test_v20_links_may_not_leave_the_folder_unless_it_is_a_whole_one(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

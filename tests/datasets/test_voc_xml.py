@@ -51,6 +51,7 @@ def test_all_fields(read: Callable[..., Annotation]) -> None:
         ("<html><body/></html>", "a.xml", "<html>"),
     ],
 )
+# V6
 def test_v6_broken_xml_is_placed(
     content: str, place: str, words: str, read: Callable[..., Annotation]
 ) -> None:
@@ -61,18 +62,21 @@ def test_v6_broken_xml_is_placed(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1", "windows-1252", "gbk"])
+# V7
 def test_v7_declared_encodings_are_decoded(encoding: str, read: Callable[..., Annotation]) -> None:
     name = "猫" if encoding == "gbk" else "chaîne"
     content = f'<?xml version="1.0" encoding="{encoding}"?>' + _one(f"<name>{name}</name>{BOX}")
     assert read(content.encode(encoding)).objects[0].name == name
 
 
+# V7
 def test_v7_undeclared_latin1_says_how_to_convert(read: Callable[..., Annotation]) -> None:
     with pytest.raises(DataError, match=r"a\.xml:1.*iconv -f latin1 -t utf-8"):
         read(_one(f"<name>chaîne</name>{BOX}").encode("latin1"))
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "gbk"])
+# V7
 def test_v7_wrongly_declared(encoding: str, read: Callable[..., Annotation]) -> None:
     content = f'<?xml version="1.0" encoding="{encoding}"?><annotation>'.encode() + b"\xff\xff"
     with pytest.raises(DataError, match=r"a\.xml.*UTF-8"):
@@ -92,11 +96,13 @@ def test_utf8_with_a_byte_order_mark(read: Callable[..., Annotation]) -> None:
         '<!DOCTYPE a SYSTEM "http://localhost/a.dtd">',
     ],
 )
+# V8
 def test_v8_document_types_are_refused(doctype: str, read: Callable[..., Annotation]) -> None:
     with pytest.raises(DataError, match=r"a\.xml.*DTD"):
         read(f"{doctype}<annotation/>")
 
 
+# V8
 def test_v8_deep_and_large_files_stay_harmless(read: Callable[..., Annotation]) -> None:
     depth = 200_000
     tracemalloc.start()
@@ -110,10 +116,12 @@ def test_v8_deep_and_large_files_stay_harmless(read: Callable[..., Annotation]) 
 
 
 @pytest.mark.parametrize("root", ["annotation", "Annotation", "ANNOTATION"])
+# V9
 def test_v9_case_of_the_root(root: str, read: Callable[..., Annotation]) -> None:
     assert len(read(_one(f"<name>cat</name>{BOX}", root=root)).objects) == 1
 
 
+# V9
 def test_v9_namespaces(read: Callable[..., Annotation]) -> None:
     content = _one(f"<name>cat</name>{BOX}").replace(
         "<annotation>", '<annotation xmlns="http://example.org/voc">', 1
@@ -121,6 +129,7 @@ def test_v9_namespaces(read: Callable[..., Annotation]) -> None:
     assert read(content).objects[0].corners == (1, 2, 3, 4)
 
 
+# V10
 def test_v10_missing_flags_are_0(read: Callable[..., Annotation]) -> None:
     found = read(_one(f"<name>cat</name>{BOX}"))
     assert found.objects[0].difficult is False
@@ -142,6 +151,7 @@ def test_v10_missing_flags_are_0(read: Callable[..., Annotation]) -> None:
         (f"<name>cat</name><difficult>maybe</difficult>{BOX}", "<difficult>"),
     ],
 )
+# V11
 def test_v11_broken_objects_are_named(
     inner: str, tag: str, read: Callable[..., Annotation]
 ) -> None:
@@ -152,15 +162,18 @@ def test_v11_broken_objects_are_named(
     assert tag in str(fault.value)
 
 
+# V12
 def test_v12_fractions_in_any_order(read: Callable[..., Annotation]) -> None:
     box = "<bndbox><ymax>4.25</ymax><xmin> 1.5 </xmin><xmax>3e1</xmax><ymin>2</ymin></bndbox>"
     assert read(_one(f"<name>cat</name>{box}")).objects[0].corners == (1.5, 2, 30, 4.25)
 
 
+# V18
 def test_v18_white_space_around_a_name_is_not_part_of_it(read: Callable[..., Annotation]) -> None:
     assert read(_one(f"<name>\n cat </name>{BOX}")).objects[0].name == "cat"
 
 
+# V23
 def test_v23_boxes_of_parts_are_no_objects(read: Callable[..., Annotation]) -> None:
     part = f"<part><name>head</name>{BOX.replace('<xmin>1<', '<xmin>77<')}</part>"
     found = read(_one(f"<name>person</name>{part}{BOX}{part}"))

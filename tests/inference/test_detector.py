@@ -111,15 +111,24 @@ def test_a_stack_of_pictures_is_a_sequence_too(detector: Detector, images) -> No
         np.zeros((3, 20, 30), np.uint8),
         np.zeros((20, 30, 4), np.uint8),
         np.zeros((0, 30, 3), np.uint8),
+        np.full((20, 30, 3), 0.5),
+        np.full((20, 30, 3), np.nan, np.float32),
+        np.zeros((20, 30, 3), np.int16),
+        np.zeros((1, 20, 30, 3), np.uint8),
     ],
-    ids=["float", "grey", "channels first", "alpha", "empty"],
+    ids=[
+        *("float", "grey", "channels first", "alpha", "empty"),
+        *("0 to 1", "NaN", "16 bits", "a batch"),
+    ],
 )
+# I13
 def test_i13_what_is_no_picture_is_named(detector: Detector, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 of shape \[H, W, 3\], not") as fault:
         detector.predict([np.zeros((20, 30, 3), np.uint8), image])
     assert str(list(image.shape)) in str(fault.value)
 
 
+# I8
 def test_i8_tiny_and_slim_pictures(detector: Detector) -> None:
     images = [np.full(shape, 99, np.uint8) for shape in ((1, 1, 3), (1, 300, 3), (300, 2, 3))]
     for image, found in zip(images, detector.predict(images), strict=True):

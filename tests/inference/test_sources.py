@@ -22,6 +22,7 @@ def names(inputs: list[str], folder: Path) -> tuple[list[str], list[str]]:
     return tuple([str(path.relative_to(folder)) for path in paths] for paths in (pictures, others))
 
 
+# I14
 def test_a_folder_means_its_own_pictures_and_names_the_rest(folder: Path) -> None:
     assert names([str(folder)], folder) == (["a.png", "b.JPG"], ["notes.txt"])
 
@@ -55,6 +56,7 @@ def test_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(["~/*.JPG"], folder) == (["b.JPG"], [])
 
 
+# I14
 def test_i14_nothing_to_find(folder: Path) -> None:
     for missing in (folder / "absent.jpg", folder / "*.tif"):
         with pytest.raises(DataError, match="no such file or folder, and no file fits it") as fault:
@@ -62,6 +64,7 @@ def test_i14_nothing_to_find(folder: Path) -> None:
         assert str(missing) in str(fault.value)
 
 
+# I14
 def test_i14_no_picture_at_all(folder: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match=r"no pictures in .*empty\. Give picture files"):

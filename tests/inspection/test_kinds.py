@@ -33,6 +33,11 @@ def test_the_config_decides_what_is_done() -> None:
     assert kinds_of(Data(bad_box="stop"))["bad"].done == "training stops"
     assert kinds_of(Data())["unknown"].level == "fault"
     assert kinds_of(Data(unknown_class="skip"))["unknown"].level == "warning"
+    assert kinds_of(Data())["picture"].done == "training stops"
+    assert kinds_of(Data(on_bad_image="skip"))["picture"].done.startswith("skipped")
+    assert kinds_of(Data(missing_annotation="skip"))["no annotation"].level == "warning"
+    assert kinds_of(Data(size_mismatch="stop"))["size"].level == "fault"
+    assert kinds_of(Data(exif="ignore"))["turned"].level == "warning"
 
 
 @pytest.mark.parametrize("name", ["bad", "leak"])

@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from torch.testing import assert_close
 
+from rfcn.models import matching
 from rfcn.models.matching import IGNORED, match_anchors, match_rois
 
 NO_BOXES = torch.zeros(0, 4)
@@ -115,3 +116,17 @@ def test_rois_without_boxes():
 def test_no_rois():
     overlap, matched, labels = match_rois(NO_BOXES, boxes_of((0, 0, 1, 1)), torch.tensor([4]))
     assert overlap.shape == matched.shape == labels.shape == (0,)
+
+
+# V24
+def test_v24_portions_of_any_size_give_the_same_to_the_bit(monkeypatch, oracles):
+    rng = np.random.default_rng(1)
+    anchors, boxes = oracles.random_boxes(rng, 60, 40), oracles.random_boxes(rng, 7, 40)
+    anchors, boxes = torch.as_tensor(anchors).float(), torch.as_tensor(boxes).float()
+    labels = torch.arange(7)
+    whole = match(anchors, boxes, (60, 60)), match_rois(anchors, boxes, labels)
+    for pairs in (1, 7, 50, 7 * 59):
+        monkeypatch.setattr(matching, "PAIRS_AT_ONCE", pairs)
+        parts = match(anchors, boxes, (60, 60)), match_rois(anchors, boxes, labels)
+        for one, other in zip(parts, whole, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
