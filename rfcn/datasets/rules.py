@@ -27,9 +27,10 @@ class FileRules:
     exif: Literal["apply", "ignore"] = "apply"
     """Whether pictures are turned upright as their EXIF orientation says."""
 
-    def read(self, path: str | Path) -> np.ndarray:
+    def read(self, path: str | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
         """The picture, as `image.read_image` gives it under these rules."""
-        return read_image(path, max_pixels=self.max_pixels, upright=self.exif == "apply")
+        upright = self.exif == "apply"
+        return read_image(path, max_pixels=self.max_pixels, upright=upright, at_least=at_least)
 
     def header(self, path: str | Path) -> Header:
         """What the file says of itself, as `image.read_header` has it under these rules."""
