@@ -16,7 +16,6 @@ from PIL import Image
 
 from rfcn.datasets import loader
 from rfcn.datasets.loader import TrainLoader, collate, plan_epoch
-from rfcn.datasets.proposals import WithProposals
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.voc import VOCDataset
@@ -313,35 +312,6 @@ def test_v21_empty_pictures_join_batches(write_voc: Callable[..., Path]) -> None
 def test_i8_extreme_shapes_batch(write_voc: Callable[..., Path]) -> None:
     batch, _ = next(iter(_train(Blank([(1, 500), (500, 1), (1, 1)]), batch_size=3)))
     assert batch.tensor.shape[2:] == (80, 80)
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_large_photos_give_the_same_batch_from_a_smaller_decoding(
-    orientation: int, write_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Sizes and boxes to the last digit that counts, pixels nearly; its proposals too."""
-    high, wide = (405, 301) if orientation == 6 else (301, 405)
-    root = write_voc({"a": [("x", 11, 21, 200, 300), ("x", 1, 1, wide, high)]})
-    pixels = np.arange(301 * 405).reshape(301, 405) // 480
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = root / "JPEGImages" / "a.jpg"
-    photo = Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
-    photo.save(path, format="JPEG", quality=95, exif=exif)
-    data = VOCDataset(root, "train")
-    given = WithProposals(data, [np.array([[5.0, 6, 100, 250]], np.float32)])
-    settings: dict[str, Any] = {"batch_size": 1, "short_sides": (50,)}
-    assert data.reduced(0, (50, 67)).image.shape[:2] == (-(-high // 4), -(-wide // 4))
-    batch, targets = next(iter(_train(given, **settings)))
-    monkeypatch.setattr(VOCDataset, "reduced", lambda self, index, _: self[index])
-    whole, expected = next(iter(_train(given, **settings)))
-    assert batch.sizes == whole.sizes
-    assert batch.original_sizes == whole.original_sizes == [(high, wide)]
-    torch.testing.assert_close(targets[0].boxes, expected[0].boxes, rtol=0, atol=1e-4)
-    assert batch.proposals is not None
-    assert whole.proposals is not None
-    torch.testing.assert_close(batch.proposals[0], whole.proposals[0], rtol=0, atol=1e-4)
-    assert (batch.tensor.float() - whole.tensor.float()).abs().mean() < 2
 
 
 # ----------------------------------------------------------------------------------- test_loader
