@@ -11,7 +11,7 @@ from rfcn.datasets.sample import Dataset
 from rfcn.evaluation.detections_file import load_detections, save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
-from rfcn.evaluation.voc import VOCResult
+from rfcn.evaluation.result import Result
 from rfcn.structures import Detections
 from rfcn.visualization.draw import draw_comparison
 from rfcn.visualization.files import write_image
@@ -28,7 +28,7 @@ def assess(
     device: torch.device,
     output: Path,
     after_picture: Callable[[], None] | None = None,
-) -> VOCResult:
+) -> Result:
     """Detect on every picture of a data set, score what was found and write it down.
 
     output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png;
@@ -47,7 +47,7 @@ def assess(
     return result
 
 
-def rescore(dataset: Dataset, config: Config, path: Path) -> VOCResult:
+def rescore(dataset: Dataset, config: Config, path: Path) -> Result:
     """The figures of saved detections, without a detector.
 
     Raises:
