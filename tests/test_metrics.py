@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from rfcn.build import build_dataset, build_evaluator
+from rfcn.build import (
+    build_coco_evaluator,
+    build_dataset,
+    build_evaluator,
+    build_voc_evaluator,
+)
 from rfcn.cli.main import main
 from rfcn.config import schema
 from rfcn.datasets.proposals import WithProposals
-from rfcn.datasets.sample import coco_annotations
+from rfcn.datasets.sample import Dataset, coco_annotations
 from rfcn.evaluation.coco import COCOEvaluator, COCOTruth
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.structures import Detections, Target
@@ -124,3 +129,53 @@ def test_the_commands_speak_of_ap(
         assert main([*words, "--detections", file, *coco, f"eval.coco_tool={tool}"]) == 0
         tools[tool] = capsys.readouterr().out
     assert tools["rfcn"] == tools["pycocotools"] == tools["faster-coco-eval"]
+
+
+# ---------------------------------------------------------------------------------- the real data
+
+REAL = {
+    "VOC 2007 trainval": ("voc", "voc/VOCdevkit", "voc_2007_trainval"),
+    "VOC 2007 test": ("voc", "voc/VOCdevkit", "voc_2007_test"),
+    "VOC 2012": ("voc", "voc/VOCdevkit", "voc_2012_trainval"),
+    "BCCD": ("voc", "bccd/BCCD", "trainval+test"),
+    "COCO train": ("coco", "coco", "train2017_mini"),
+    "COCO val": ("coco", "coco", "val2017_mini"),
+}
+
+
+@pytest.fixture(scope="module", params=REAL)
+def real(request: pytest.FixtureRequest, data_folder: Path) -> Dataset:
+    kind, folder, sets = REAL[request.param]
+    data = schema.Data(format=kind, root=str(data_folder / folder), train=sets)
+    return build_dataset(data, sets)
+
+
+@pytest.mark.parametrize("devkit", [False, True])
+def test_e2_truth_as_predictions_is_one_on_real_data_by_vocs_metric(real, devkit) -> None:
+    evaluator = build_voc_evaluator(schema.Eval(devkit=devkit), real)
+    targets = map(real.target, range(len(real)))
+    evaluator.update(
+        real.ids,
+        [Detections(one.boxes, torch.ones(len(one.labels)), one.labels) for one in targets],
+    )
+    result = evaluator.compute()
+    assert result.classes_with_truth >= 3
+    for name, value in result.figures().items():
+        assert value == pytest.approx(1, abs=1e-12), name
+
+
+def test_e2_truth_as_predictions_is_one_on_real_data_by_cocos_metric(real) -> None:
+    evaluator = build_coco_evaluator(schema.Eval(max_detections=(1, 10, 100)), real)
+    source = coco_annotations(real)
+    for number, name in enumerate(real.ids):
+        one = real.target(number)
+        boxes, labels = one.boxes, one.labels
+        if source is not None:  # as written, not cut to the picture
+            written = source.annotations(number)
+            ends = written.boxes[:, :2] + written.boxes[:, 2:]
+            corners = np.concatenate([written.boxes[:, :2], ends], axis=1)
+            boxes, labels = torch.from_numpy(corners), torch.from_numpy(written.labels)
+        evaluator.update([name], [Detections(boxes, torch.ones(len(labels)), labels)])
+    for name, value in evaluator.compute().figures().items():
+        if name not in ("AR1", "AR10"):
+            assert value == pytest.approx(1, abs=1e-12), name

@@ -21,9 +21,7 @@ def touch(path: Path) -> Path:
 def test_three_places_of_annotations(tmp_path: Path, name: str) -> None:
     file = touch(tmp_path / name)
     assert annotation_file(tmp_path, "pets") == file
-    with pytest.raises(
-        DataError, match=r"instances_cats\.json: .*Sets in .*: pets\. Where one"
-    ):
+    with pytest.raises(DataError, match=r"instances_cats\.json: .*Sets in .*: pets\. Where one"):
         annotation_file(tmp_path, "cats")
 
 
