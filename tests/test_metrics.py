@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rfcn.assessment import naming_of, rescore, write_submission
 from rfcn.build import (
     build_coco_evaluator,
     build_dataset,
@@ -19,6 +20,7 @@ from rfcn.config import schema
 from rfcn.datasets.proposals import WithProposals
 from rfcn.datasets.sample import Dataset, coco_annotations
 from rfcn.evaluation.coco import COCOEvaluator, COCOTruth
+from rfcn.evaluation.detections_file import save_detections
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.structures import Detections, Target
 
@@ -129,6 +131,49 @@ def test_the_commands_speak_of_ap(
         assert main([*words, "--detections", file, *coco, f"eval.coco_tool={tool}"]) == 0
         tools[tool] = capsys.readouterr().out
     assert tools["rfcn"] == tools["pycocotools"] == tools["faster-coco-eval"]
+
+
+# ----------------------------------------------------------------------------------- submissions
+
+
+def test_cocos_submission_has_the_ids_of_the_file(tmp_path: Path) -> None:
+    dataset, config = Annotated(), schema.Config(data=schema.Data(format="coco", val="mini[:50%]"))
+    saved = tmp_path / "detections.json"
+    detections = {"90": found(SMALL), "8": found(LARGE, WRONG)}
+    save_detections(detections, dataset.class_names, saved)
+    (path,) = write_submission(dataset, config, saved, tmp_path / "new")
+    assert path.name == "detections_mini_50_rfcn_results.json"
+    assert json.loads(path.read_text())[0] == {
+        "image_id": 90,
+        "category_id": 18,
+        "bbox": [0.5, 0.0, 20.0, 20.0],
+        "score": 0.5,
+    }
+    figures = [rescore(dataset, config, one).figures() for one in (saved, path)]
+    assert figures[0] == figures[1]
+    assert 0 < figures[0]["AP"] < 1
+
+
+def test_ids_that_two_sets_share_are_told_apart() -> None:
+    dataset = Annotated(ids=["a/1", "b/1"], original_ids=(1, 1))
+    assert dict(naming_of(dataset).pictures) == {"a/1": "a/1", "b/1": "b/1"}
+
+
+@pytest.mark.parametrize(
+    ("sets", "name"), [("voc_2007_test", "test"), ("trainval + test", "trainval_test")]
+)
+def test_vocs_submission_is_named_after_the_set(
+    trained_run, tmp_path: Path, sets: str, name: str
+) -> None:
+    data = schema.Data(root=str(trained_run.data), train="train")
+    names = build_dataset(data, "train").class_names
+    dataset = build_dataset(data, "val", class_names=names)
+    saved = trained_run.output / "eval" / "detections.json"
+    config = schema.Config(data=schema.Data(val=sets))
+    files = write_submission(dataset, config, saved, tmp_path)
+    assert [file.name for file in files] == [
+        f"comp4_det_{name}_{one}.txt" for one in dataset.class_names
+    ]
 
 
 # ---------------------------------------------------------------------------------- the real data

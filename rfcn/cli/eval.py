@@ -15,13 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detections",
         metavar="FILE",
-        help="score this detections.json instead of detecting anew",
+        help="score these instead of detecting anew: detections.json of an earlier run, a COCO "
+        "results list, or a folder with VOC's comp4_det_*.txt",
+    )
+    parser.add_argument(
+        "--submission",
+        metavar="FOLDER",
+        help="write the files that the benchmark of the data takes: comp4_det_SET_CLASS.txt, or a "
+        "COCO results list",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val as the stored config says, or its overrides; print the table."""
-    from rfcn.assessment import assess, rescore
+    from rfcn.assessment import assess, detections_file, rescore, write_submission
     from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
@@ -38,11 +45,16 @@ def run(args: argparse.Namespace) -> int:
     for note in dataset.notes:
         print(f"note: {note}")
     if args.detections:
-        result = rescore(dataset, config, Path(args.detections))
-        return report(result, config, Path(args.detections).parent)
-    output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
-    model = detector.with_config(config).model.to(device)
-    result = assess(model, dataset, config, device=device, output=output)
+        saved = Path(args.detections)
+        result, output = rescore(dataset, config, saved), saved.parent
+    else:
+        output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
+        saved = detections_file(output)
+        model = detector.with_config(config).model.to(device)
+        result = assess(model, dataset, config, device=device, output=output)
+    if args.submission:
+        files = write_submission(dataset, config, saved, Path(args.submission))
+        print(f"submission: {len(files)} files in {args.submission}")
     return report(result, config, output)
 
 

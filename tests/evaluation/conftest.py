@@ -175,9 +175,8 @@ def coco_set() -> Callable[[int], tuple[Json, list[Json]]]:
     return make_coco_set
 
 
-def make_coco_evaluator(truth: Json, **options: Any) -> tuple[COCOEvaluator, list[int], list[int]]:
-    """-> the evaluator of a set in COCO's form; ids of its pictures and categories as the file has
-    them, the categories in label order."""
+def make_coco_evaluator(truth: Json, **options: Any) -> COCOEvaluator:
+    """The evaluator of a set in COCO's form; labels in the order of its categories."""
     categories = [one["id"] for one in truth["categories"]]
     label_of = {id_: label for label, id_ in enumerate(categories, start=1)}
     pictures = [one["id"] for one in truth["images"]]
@@ -191,7 +190,7 @@ def make_coco_evaluator(truth: Json, **options: Any) -> tuple[COCOEvaluator, lis
             crowd=np.array([one["iscrowd"] for one in mine], dtype=bool),
         )
     names = [one["name"] for one in truth["categories"]]
-    return COCOEvaluator(truths, names, category_ids=categories, **options), pictures, categories
+    return COCOEvaluator(truths, names, category_ids=categories, **options)
 
 
 def feed(evaluator: COCOEvaluator, results: list[Json], categories: list[int]) -> None:
@@ -206,12 +205,17 @@ def feed(evaluator: COCOEvaluator, results: list[Json], categories: list[int]) -
 
 
 @pytest.fixture(scope="session")
+def coco_evaluator() -> Callable[..., COCOEvaluator]:
+    return make_coco_evaluator
+
+
+@pytest.fixture(scope="session")
 def score_coco() -> Callable[..., COCOResult]:
     """Our result of a set in COCO's form."""
 
     def score(truth: Json, results: list[Json], **options: Any) -> COCOResult:
-        evaluator, _, categories = make_coco_evaluator(truth, **options)
-        feed(evaluator, results, categories)
+        evaluator = make_coco_evaluator(truth, **options)
+        feed(evaluator, results, [one["id"] for one in truth["categories"]])
         return evaluator.compute()
 
     return score

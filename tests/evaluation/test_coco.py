@@ -9,6 +9,7 @@ import torch
 from rfcn.errors import ConfigError, DataError
 from rfcn.evaluation.coco import COCOEvaluator, COCOTruth, id_order
 from rfcn.evaluation.result import Headline
+from rfcn.evaluation.submission import Naming, save_coco_results
 from rfcn.structures import Detections
 
 FIGURES = (
@@ -264,3 +265,32 @@ def test_what_a_result_holds(detections):
 
 def test_numbers_come_before_texts():
     assert sorted(["b", 10, "a", 9], key=id_order) == [9, 10, "a", "b"]
+
+
+@pytest.mark.parametrize("seed", [3, 4, 36])
+def test_e8_pycocotools_finds_our_figures_in_our_file(
+    coco_set, coco_evaluator, score_coco, official, tmp_path, seed
+):
+    """Of float32 boxes whose digits go on and on, as a detector gives them."""
+    truth, results = coco_set(seed)
+    categories = tuple(one["id"] for one in truth["categories"])
+    pictures = {str(one["id"]): one["id"] for one in truth["images"]}
+    naming = Naming(pictures, tuple(one["name"] for one in truth["categories"]), categories)
+    found = {}
+    for name, id_ in pictures.items():
+        mine = [one for one in results if one["image_id"] == id_]
+        boxes = torch.tensor([one["bbox"] for one in mine]).reshape(-1, 4) / 3
+        boxes[:, 2:] += boxes[:, :2]
+        found[name] = Detections(
+            boxes * 3,
+            torch.tensor([one["score"] for one in mine]),
+            torch.tensor([categories.index(one["category_id"]) + 1 for one in mine]).long(),
+        )
+    written = json.loads(save_coco_results(found, naming, tmp_path / "results.json").read_text())
+    ours = score_coco(truth, written)
+    assert list(ours.figures().values()) == [
+        None if one == -1 else one for one in official(truth, written).stats
+    ]
+    evaluator = coco_evaluator(truth)
+    evaluator.update(list(found), list(found.values()))
+    assert evaluator.compute().figures() == ours.figures()
