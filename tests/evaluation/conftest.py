@@ -1,7 +1,11 @@
 """Hand-made pictures, and a definition of VOC's average precision that shares no code with ours."""
 
+import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -109,3 +113,16 @@ def slow_ap() -> Callable[..., tuple[Fraction, Fraction] | None]:
         return exact_ap(*slow_verdicts(truths, found, label, threshold))
 
     return score
+
+
+@pytest.fixture(scope="session")
+def slow() -> ModuleType:
+    """The slow second versions of the analysis, in slow_analysis.py."""
+    path = Path(__file__).parent / "slow_analysis.py"
+    spec = importlib.util.spec_from_file_location("slow_analysis", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["slow_analysis"] = module  # where its dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
