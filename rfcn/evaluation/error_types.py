@@ -21,6 +21,8 @@ BACKGROUND_IOU = 0.1
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
 """Wrong class on a right box; right class on a poor box; both wrong; a second detection of one
 object; nothing there; an object that neither a detection nor a mended one stands for."""
+TITLES = ("wrong class", "poor box", "both wrong", "duplicate", "background", "missed")
+"""The same in words, for people."""
 CLASS, BOX, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 
 
