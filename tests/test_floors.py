@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     ("errors",),
-    ("structures", "boxes", "config"),
+    ("structures", "boxes", "config", "download"),
     ("ops",),
     ("models", "datasets", "evaluation", "visualization"),
     ("engine",),

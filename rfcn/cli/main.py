@@ -69,6 +69,11 @@ COMMANDS = {
             "rfcn reproduce table3 --scale paper --data data/VOCdevkit",
         ),
     ),
+    "fetch-data": Command(
+        "fetch PASCAL VOC or COCO, check the archives and lay them out",
+        ("rfcn fetch-data", "rfcn fetch-data voc2007 voc2012"),
+        needs_torch=False,
+    ),
     "make-shapes": Command(
         "draw the data set of the demo",
         ("rfcn make-shapes -o data/shapes",),

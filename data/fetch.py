@@ -1,0 +1,11 @@
+"""`rfcn fetch-data` from a source tree: python data/fetch.py voc2007 voc2012."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from rfcn.cli.main import run_command
+
+if __name__ == "__main__":
+    raise SystemExit(run_command("fetch-data"))
