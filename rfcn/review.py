@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from rfcn import __version__
 from rfcn.boxes import rescale
 from rfcn.build import AnyDetector, build_test_loader
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.proposals import WithProposals
 from rfcn.datasets.sample import Dataset
+from rfcn.engine.environment import describe_environment
 from rfcn.evaluation.analysis import Analysis, analyse, write_tables
 from rfcn.evaluation.detections_file import load_detections
 from rfcn.evaluation.figures import draw_figures
@@ -122,7 +122,11 @@ def _about(config: Config, weights: Path | None, detections: Path) -> dict[str, 
         if file.is_file():
             with file.open("rb") as content:
                 about["sha256"] = hashlib.file_digest(content, "sha256").hexdigest()
-    about["rfcn"] = __version__
+    made = describe_environment(device="cpu", ops_backend="")
+    known = {**made["packages"], "commit": made["commit"]}
+    about["written by"] = ", ".join(
+        f"{name} {known[name]}" for name in ("rfcn", "torch", "commit") if known.get(name)
+    )
     about["written"] = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return about
 
