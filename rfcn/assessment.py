@@ -1,19 +1,19 @@
 """A detector measured on a data set: figures, files and pictures."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from rfcn.build import AnyDetector, build_evaluator, build_test_loader, build_tester
+from rfcn.build import AnyDetector, build_evaluator, build_naming, build_test_loader, build_tester
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset, coco_annotations
 from rfcn.evaluation.detections_file import save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
 from rfcn.evaluation.result import Result
-from rfcn.evaluation.submission import Naming, load_any, save_coco_results, save_voc_results
+from rfcn.evaluation.submission import load_any, save_coco_results, save_voc_results
 from rfcn.structures import Detections
 from rfcn.visualization.draw import draw_comparison
 from rfcn.visualization.files import write_image
@@ -46,7 +46,7 @@ def assess(
     save_detections(evaluator.detections, dataset.class_names, detections_file(output))
     if coco_annotations(dataset) is not None:
         results = detections_file(output).with_name("predictions.json")
-        save_coco_results(evaluator.detections, naming_of(dataset), results)
+        save_coco_results(evaluator.detections, build_naming(dataset), results)
     write_report(result, output / "eval")
     folder = output / "pictures" / "detections"
     draw_detections(dataset, evaluator.detections, folder, count=config.runtime.pictures)
@@ -61,7 +61,7 @@ def rescore(dataset: Dataset, config: Config, path: Path) -> Result:
         DataError: the file is missing or broken, or not of this data set.
     """
     evaluator = build_evaluator(config.eval, dataset)
-    found = load_any(path, naming_of(dataset))
+    found = load_any(path, build_naming(dataset))
     evaluator.update(list(found), list(found.values()))
     return evaluator.compute()
 
@@ -78,28 +78,13 @@ def write_submission(
 
     COCO: detections_SET_rfcn_results.json; anything else: VOC's comp4_det_SET_CLASS.txt.
     """
-    naming = naming_of(dataset)
+    naming = build_naming(dataset)
     found = load_any(detections, naming)
     set_name = re.sub(r"[^\w.-]+", "_", re.sub(r"voc_\d+_", "", config.data.val)).strip("_")
     if coco_annotations(dataset) is not None:
         path = folder / f"detections_{set_name}_rfcn_results.json"
         return [save_coco_results(found, naming, path)]
     return save_voc_results(found, naming, folder, set_name=set_name)
-
-
-def naming_of(dataset: Dataset) -> Naming:
-    """What the benchmark's files call the pictures and classes: COCO by the ids of its annotations,
-    others by the names of their pictures without a folder, and by labels. Where two pictures would
-    be called alike, all keep the longer names that we have for them."""
-    source = coco_annotations(dataset)
-    names: Sequence[int | str] = [id_.rpartition("/")[2] for id_ in dataset.ids]
-    categories: Sequence[int | str] = range(1, len(dataset.class_names) + 1)
-    if source is not None:
-        names, categories = source.original_ids, source.category_ids
-    if len(set(names)) < len(names):
-        names = dataset.ids
-    pictures = dict(zip(dataset.ids, names, strict=True))
-    return Naming(pictures, tuple(dataset.class_names), tuple(categories))
 
 
 def shown_pictures(dataset: Dataset, count: int) -> list[int]:

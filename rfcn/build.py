@@ -26,6 +26,7 @@ from rfcn.engine.schedule import Schedule
 from rfcn.engine.weights import load_weights
 from rfcn.errors import ConfigError, MachineError
 from rfcn.evaluation.coco import COCOEvaluator, COCOTruth, id_order
+from rfcn.evaluation.submission import Naming
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
 from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
@@ -300,6 +301,21 @@ def build_coco_evaluator(config: schema.Eval, dataset: Dataset) -> COCOEvaluator
         max_detections=config.max_detections,
         tool=config.coco_tool,
     )
+
+
+def build_naming(dataset: Dataset) -> Naming:
+    """What the benchmark's files call the pictures and classes: COCO by the ids of its annotations,
+    others by the names of their pictures without a folder, and by labels. Where two pictures would
+    be called alike, all keep the longer names that we have for them."""
+    source = coco_annotations(dataset)
+    names: Sequence[int | str] = [id_.rpartition("/")[2] for id_ in dataset.ids]
+    categories: Sequence[int | str] = range(1, len(dataset.class_names) + 1)
+    if source is not None:
+        names, categories = source.original_ids, source.category_ids
+    if len(set(names)) < len(names):
+        names = dataset.ids
+    pictures = dict(zip(dataset.ids, names, strict=True))
+    return Naming(pictures, tuple(dataset.class_names), tuple(categories))
 
 
 def find_device(name: str) -> torch.device:

@@ -30,10 +30,12 @@ from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes, load_weights, save_weights
 from rfcn.errors import DataError
+from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import status
+from rfcn.review import review
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 from rfcn.visualization.files import write_image
 from rfcn.visualization.montage import draw_training_batch
@@ -160,6 +162,8 @@ class Experiment:
             return int(stopped_by)
         assert self.result is not None
         self._draw_summary()
+        if self.config.eval.report:
+            self._review()
         return self.result
 
     def _train(self) -> Signals | None:
@@ -260,6 +264,17 @@ class Experiment:
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
             self._save_weights("best", step, figures)
+
+    def _review(self) -> None:
+        """Analyse the last evaluation, and write its page."""
+        analysis = review(
+            self.val_set,
+            self.config,
+            detections_file(self.output),
+            self.output,
+            weights=self.output / "weights" / "last",
+        )
+        print(summarise(analysis))
 
     def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
         save_weights(

@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("parts",),
     ("build",),
-    ("inference", "assessment", "stages"),
+    ("inference", "assessment", "review", "stages"),
     ("experiment",),
     ("reproduction",),
     ("cli",),

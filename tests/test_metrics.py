@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rfcn.assessment import naming_of, rescore, write_submission
+from rfcn.assessment import rescore, write_submission
 from rfcn.build import (
     build_coco_evaluator,
     build_dataset,
     build_evaluator,
+    build_naming,
     build_voc_evaluator,
 )
 from rfcn.cli.main import main
@@ -156,7 +157,7 @@ def test_cocos_submission_has_the_ids_of_the_file(tmp_path: Path) -> None:
 
 def test_ids_that_two_sets_share_are_told_apart() -> None:
     dataset = Annotated(ids=["a/1", "b/1"], original_ids=(1, 1))
-    assert dict(naming_of(dataset).pictures) == {"a/1": "a/1", "b/1": "b/1"}
+    assert dict(build_naming(dataset).pictures) == {"a/1": "a/1", "b/1": "b/1"}
 
 
 @pytest.mark.parametrize(

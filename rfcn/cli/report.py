@@ -19,6 +19,7 @@ def report(result: Result, config: Config, output: Path) -> int:
         ("weights", output / "weights" / "best"),
         ("pictures", output / "pictures"),
         ("figures", output / "eval"),
+        ("report", output / "eval" / "report.html"),
     ):
         if path.exists():
             print(f"{name + ':':<10}{path}")

@@ -347,6 +347,8 @@ class Eval(Section):
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
     training has nothing to evaluate before its last stage."""
+    report: bool = True
+    """After the last evaluation, write its analysis and `report.html` (docs/evaluation.md)."""
     floor: Fraction | None = None
     """The headline below which the command ends with a failure, 0..1: the mean AP (area) at the
     first threshold of VOC's metric, AP of COCO's. It ranks the weights of a run too."""

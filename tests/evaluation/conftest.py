@@ -2,9 +2,13 @@
 
 import contextlib
 import copy
+import importlib.util
 import io
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,6 +119,19 @@ def slow_ap() -> Callable[..., tuple[Fraction, Fraction] | None]:
         return exact_ap(*slow_verdicts(truths, found, label, threshold))
 
     return score
+
+
+@pytest.fixture(scope="session")
+def slow() -> ModuleType:
+    """The slow second versions of the analysis, in slow_analysis.py."""
+    path = Path(__file__).parent / "slow_analysis.py"
+    spec = importlib.util.spec_from_file_location("slow_analysis", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["slow_analysis"] = module  # where its dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
 
 
 # ------------------------------------------------------------------------------ sets in COCO's form
