@@ -155,9 +155,12 @@ def _recall(recall: ProposalRecall) -> "Figure":
     left.set(xlabel="proposals a picture", ylabel="recall", ylim=(0, 1.02))
     left.legend(fontsize=8.5, edgecolor="none", loc="upper left", framealpha=0.9)
     shown = [count for count in (10, 100, 300, 1000, 2000) if count in recall.counts]
-    for count in sorted({*shown, recall.counts[-1]}):
-        row = recall.counts.index(count)
-        right.plot(IOUS, recall.recall[row], marker="o", ms=3.5, label=f"{count} proposals")
+    last = sorted({*shown, recall.counts[-1]})
+    for place, count in enumerate(last, start=1):  # the more proposals, the darker
+        values = recall.recall[recall.counts.index(count)]
+        strength = 0.25 + 0.75 * place / len(last)
+        label = f"{count} proposals"
+        right.plot(IOUS, values, color=BLUE, alpha=strength, marker="o", ms=3.5, label=label)
     right.set(xlabel="IoU")
     right.legend(fontsize=8.5, edgecolor="none", loc="lower left", framealpha=0.9)
     for one in (left, right):

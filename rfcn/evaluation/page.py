@@ -80,6 +80,7 @@ def render_page(
         confusions=confusions(analysis),
         slices=slice_rows(analysis),
         recalls=recall_rows(analysis),
+        proposals=analysis.proposals.proposals if analysis.proposals else 0,
         figures={name: _uri(path.read_bytes(), "png") for name, path in figures.items()},
         gallery=[
             {
