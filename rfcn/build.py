@@ -21,6 +21,7 @@ from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.sample import Dataset, coco_annotations
 from rfcn.datasets.voc import VOCDataset
+from rfcn.datasets.yolo import YOLODataset
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.weights import load_weights
@@ -155,7 +156,7 @@ def build_dataset(
 ) -> ListedPictures:
     """The data set of these sets. With `class_names` those are its classes (a validation set takes
     them from the training set, a detector from its weights); otherwise the config says."""
-    formats = {"voc": VOCDataset, "coco": COCODataset}
+    formats = {"voc": VOCDataset, "coco": COCODataset, "yolo": YOLODataset}
     return formats[config.format](
         expand_path(config.root, key="data.root"),
         sets,

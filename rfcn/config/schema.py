@@ -217,21 +217,23 @@ class Proposals(Section):
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
-    format: Literal["voc", "coco"] = "voc"
+    format: Literal["voc", "coco", "yolo"] = "voc"
     """Layout on disk. `voc`: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*; `coco`:
-    annotations/instances_SET.json, SET/*."""
+    annotations/instances_SET.json, SET/*; `yolo`: images/SET/*, labels/SET/*.txt. All are drawn in
+    data/README.md."""
     root: str = "data/VOCdevkit"
     """Folder of the data. A relative path counts from the working directory."""
     train: str = "voc_2007_trainval+voc_2012_trainval"
     """Sets to train on, joined by `+`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt
     below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself. Of COCO:
-    NAME is annotations/instances_NAME.json."""
+    NAME is annotations/instances_NAME.json; of YOLO: images/NAME. Behind any name, a part of it:
+    `NAME[:80%]` and `NAME[80%:]` share its pictures out for good, `NAME[:100]` takes so many."""
     val: str = "voc_2007_test"
     """Sets to evaluate on, written the same way."""
     classes: tuple[str, ...] | str | None = None
     """Class names in the order of their labels; or a text file with one a line; or nothing: the
-    names found in the training annotations, sorted (COCO: its categories). Their number is never
-    typed."""
+    names found in the training annotations, sorted (COCO: its categories; YOLO: its list). Their
+    number is never typed."""
     unknown_class: Literal["stop", "skip"] = "stop"
     """What to do with an object whose class is not listed."""
     bad_box: Literal["stop", "drop"] = "drop"

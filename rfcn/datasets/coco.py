@@ -96,8 +96,13 @@ class COCODataset(ListedPictures):
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
-        entries = _read_entries(Path(root), parse_sets(sets), findings)
-        files = list(dict.fromkeys(entry.file for entry in entries))
+        parts = parse_sets(sets)
+        by_name = {
+            name: read_coco(annotation_file(Path(root), name), findings)
+            for name in dict.fromkeys(part.name for part in parts)
+        }
+        entries = _read_entries(Path(root), parts, by_name, findings)
+        files = list(by_name.values())
         strict = unknown_class == "stop" and not findings.tolerant
         self.class_names = _class_names(classes, files)
         self.category_ids = _category_ids(self.class_names, files, findings, strict=strict)
@@ -174,13 +179,12 @@ class _Entry:
 # ---------------------------------------------------------------------------------------- pictures
 
 
-def _read_entries(root: Path, parts: Sequence[SetPart], findings: Findings) -> list[_Entry]:
+def _read_entries(
+    root: Path, parts: Sequence[SetPart], files: Mapping[str, COCOFile], findings: Findings
+) -> list[_Entry]:
     """Every picture of the parts, once, in the order of the files."""
-    files: dict[str, COCOFile] = {}
     listed: list[tuple[SetPart, COCOFile, Picture]] = []
     for part in parts:
-        if part.name not in files:
-            files[part.name] = read_coco(annotation_file(root, part.name), findings)
         file = files[part.name]
         pictures = list(file.pictures.values())
         names = [one.file_name.rpartition(".")[0] or one.file_name for one in pictures]

@@ -171,8 +171,8 @@ def _categories(records: list[Any], path: Path, findings: Findings) -> dict[Id, 
         try:
             id_ = _id(_mapping(one), "id")
             name = one.get("name")
-            if not isinstance(name, str) or not name.strip():
-                raise _BrokenError(f"its name is {name!r}")
+            if not _is_text(name):
+                raise _BrokenError(f"its name is {_short(name)}")
             if id_ in found:
                 raise _BrokenError(f"{name!r} has the id {id_} of {found[id_]!r}")
             if name.strip() in found.values():
@@ -181,6 +181,8 @@ def _categories(records: list[Any], path: Path, findings: Findings) -> dict[Id, 
         except _BrokenError as fault:
             findings.add("category", f"categories[{number}], {fault}", file=path, object=number)
     _stop_at("category", path, findings)
+    if not found:
+        raise DataError(f"{path}: there is no category, so the objects have no classes. Add them.")
     return {id_: found[id_] for id_ in sorted(found, key=_order)}
 
 
@@ -199,8 +201,8 @@ def _pictures(records: list[Any], path: Path, findings: Findings) -> dict[Id, Pi
         try:
             id_ = _id(_mapping(one), "id")
             name = one.get("file_name")
-            if not isinstance(name, str) or not name.strip():
-                raise _BrokenError(f"its file_name is {name!r}")
+            if not _is_text(name):
+                raise _BrokenError(f"its file_name is {_short(name)}")
             if str(id_) in ids:
                 raise _BrokenError(f"{name} has the id {id_} of another")
             if name in names:
@@ -327,9 +329,14 @@ def _id(one: Mapping[str, Any], key: str) -> Id:
 
 
 def _is_id(value: Any) -> TypeGuard[Id]:
-    return (isinstance(value, int) and not isinstance(value, bool)) or (
-        isinstance(value, str) and bool(value.strip())
-    )
+    return (isinstance(value, int) and not isinstance(value, bool)) or _is_text(value)
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is text that can be written: JSON can hold halves of characters."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return not any("\ud800" <= one <= "\udfff" for one in value)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

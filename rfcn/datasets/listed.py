@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfcn.boxes import area
 from rfcn.datasets.image import read_image
 from rfcn.datasets.sample import Sample
 from rfcn.errors import DataError
@@ -54,8 +55,7 @@ class ListedPictures:
 
     def area(self, index: int) -> Tensor:
         """[G] float32: the areas of the objects of `target(index)`, here those of their boxes."""
-        x1, y1, x2, y2 = self.target(index).boxes.unbind(1)
-        return (x2 - x1) * (y2 - y1)
+        return area(self.target(index).boxes)
 
     def _keep(self, objects: Iterable[Sequence[tuple[Box, int, bool]]]) -> None:
         """The (box, label, difficult) of each picture's objects, picture by picture: flat arrays,

@@ -87,3 +87,34 @@ def write_coco(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def write_yolo(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a set of pictures of 40 x 30 pixels and returns the root.
+
+    `write_yolo({"a": "0 0.5 0.5 0.1 0.2", "b": None}, "train")`: b has no file of labels. names:
+    text of data.yaml, or None to leave it out.
+    """
+
+    def write(
+        pictures: dict[str, str | None],
+        name: str = "train",
+        *,
+        names: str | None = "names: [cat, dog]",
+        folders: tuple[str, str] = ("images/{}", "labels/{}"),
+    ) -> Path:
+        images, labels = (tmp_path / folder.format(name) for folder in folders)
+        for number, (picture, lines) in enumerate(pictures.items()):
+            path = images / f"{picture}.jpg"
+            for parent in (path.parent, (labels / picture).parent):
+                parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 256, (30, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(path, format="PNG")
+            if lines is not None:
+                (labels / f"{picture}.txt").write_text(lines)
+        if names is not None:
+            (tmp_path / "data.yaml").write_text(names)
+        return tmp_path
+
+    return write

@@ -15,7 +15,9 @@ from rfcn.datasets.coco import COCODataset
 from rfcn.datasets.findings import BROKEN, Findings
 from rfcn.datasets.sample import Dataset
 from rfcn.errors import DataError
+from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.transfer import shared_classes
+from rfcn.structures import Detections
 
 Write = Callable[..., Path]
 VOC = "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -239,6 +241,11 @@ def test_no_annotation_at_all(write_coco: Write) -> None:  # K15
     data = COCODataset(write_coco({5: [], 6: []}), "train2017")
     assert [len(data.target(index).labels) for index in range(2)] == [0, 0]
     assert data.notes == []
+    truths = {name: data.target(index) for index, name in enumerate(data.ids)}
+    evaluator = VOCEvaluator(truths, data.class_names)
+    found = Detections(torch.tensor([[1.0, 1, 9, 9]]), torch.tensor([0.5]), torch.tensor([2]))
+    evaluator.update(["5", "6"], [found, found])
+    assert evaluator.compute().mean_ap(0.5) is None
 
 
 def test_the_same_box_twice(write_coco: Write) -> None:  # K18

@@ -77,10 +77,14 @@ def test_a_file_too_large_is_not_begun(  # K1
         ([{"image_id": 5, "score": 0.5}], "a list, as results are"),
         ("text", "a str, where COCO has an object"),
         ({"images": [PICTURE], "categories": [CATEGORY]}, r"no `annotations`, .*score against"),
-        ({"annotations": [], "categories": []}, "no list of `images`; it holds annotations, cat"),
+        (
+            {"annotations": [], "categories": [CATEGORY]},
+            "no list of `images`; it holds annotations, cat",
+        ),
         ({"images": [PICTURE], "annotations": []}, "no list of `categories`; it holds images, ann"),
-        ({"images": {}, "annotations": [], "categories": []}, "no list of `images`"),
-        ({"images": [], "annotations": [], "categories": []}, "0 pictures"),
+        ({"images": {}, "annotations": [], "categories": [CATEGORY]}, "no list of `images`"),
+        ({"images": [], "annotations": [], "categories": [CATEGORY]}, "0 pictures"),
+        ({"images": [PICTURE], "annotations": [], "categories": []}, "there is no category"),
     ],
 )
 def test_a_missing_part_is_named(tmp_path: Path, content: Any, message: str) -> None:
@@ -119,6 +123,8 @@ BROKEN: dict[str, tuple[str, Content, str]] = {
                   "b has the id 5 of another"),
     "K8 file": ("listing", {"images": [PICTURE, {**PICTURE, "id": 6}]}, "a.jpg comes twice"),
     "K8 no name": ("listing", {"images": [PICTURE, {"id": 6}]}, "its file_name is None"),
+    "K8 half a character": ("listing", {"images": [PICTURE, {"id": 6, "file_name": "\ud800"}]},
+                            r"its file_name is '\\ud800'"),
     "K8 no id": ("listing", {"images": [PICTURE, {**PICTURE, "id": True}]}, "its id is True"),
     "K8 no object": ("listing", {"images": [PICTURE, 7]}, "it is 7, no object"),
     **{
