@@ -31,7 +31,7 @@ from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes, load_weights, save_weights
 from rfcn.errors import DataError
 from rfcn.evaluation.analysis import summarise
-from rfcn.evaluation.voc import VOCResult
+from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import status
@@ -48,7 +48,7 @@ SCORE_MAP_PICTURES = 3
 
 def run_experiment(
     config: Config, output: Path, *, resume: bool = False, overwrite: bool = False
-) -> VOCResult | int:
+) -> Result | int:
     """Train and evaluate what `config` says, in the folder `output`.
 
     Args:
@@ -117,7 +117,7 @@ class Experiment:
         self.evaluated = 0
         self.best: float | None = None
         self.remarks: list[str] = []
-        self.result: VOCResult | None = None
+        self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
@@ -135,7 +135,7 @@ class Experiment:
         self.start_step, self.best = restore(state, self.model, self.course.optimizer)
         self.evaluated = state["extra"]["evaluated"]
 
-    def run(self) -> VOCResult | int:
+    def run(self) -> Result | int:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
             print(f"{self.output}: already complete, {self.start_step} steps.")
@@ -255,7 +255,7 @@ class Experiment:
         self.evaluated = step
         figures = self.result.summary()
         self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
-        headline = self.result.mean_ap(self.config.eval.iou_thresholds[0])
+        headline = self.result.headline.value
         self.log.say(
             f"step {step} "
             + " ".join(f"{name} {value:.3f}" for name, value in figures.items() if "/" not in name)

@@ -13,18 +13,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from rfcn.boxes import rescale
-from rfcn.build import AnyDetector, build_test_loader
+from rfcn.build import AnyDetector, build_naming, build_test_loader
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.proposals import WithProposals
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.environment import describe_environment
 from rfcn.evaluation.analysis import Analysis, analyse, write_tables
-from rfcn.evaluation.detections_file import load_detections
 from rfcn.evaluation.figures import draw_figures
 from rfcn.evaluation.page import Shot, render_page
 from rfcn.evaluation.proposal_recall import ProposalRecall, proposal_recall
 from rfcn.evaluation.scored import gather
+from rfcn.evaluation.submission import load_any
 from rfcn.evaluation.worst import describe_picture, picture_costs
 from rfcn.models.detector import TwoStageDetector
 from rfcn.structures import Detections, Pyramid, Target
@@ -51,7 +51,7 @@ def review(
     detections: the file that `assess` left. weights: what found them, to be named in the page.
     """
     truths = {name: dataset.target(index) for index, name in enumerate(dataset.ids)}
-    found = load_detections(detections, dataset.class_names)
+    found = load_any(detections, build_naming(dataset))
     analysis = analyse(
         gather(truths, found, dataset.class_names),
         np.array(dataset.sizes, dtype=np.int64).reshape(-1, 2),

@@ -234,6 +234,14 @@ def test_the_best_weights_are_those_of_the_highest_map(short, tmp_path: Path, mo
     assert (best, last) == (2, 4)
 
 
+def test_cocos_figures_are_logged_and_its_ap_ranks_the_weights(short, tmp_path: Path) -> None:
+    result = run_experiment(short("eval.metric=coco"), tmp_path)
+    (measured,) = lines(tmp_path, "val/AP")
+    assert {"val/AP50", "val/AP75", "val/AP_small", "val/AR100", "val/AP/star"} < set(measured)
+    best = json.loads((tmp_path / "weights" / "best" / "config.json").read_text())["metrics"]
+    assert best["AP"] == measured["val/AP"] == result.headline.value
+
+
 def test_a_schedule_for_another_batch_size_is_said(short, tmp_path: Path, capsys) -> None:
     config = short("train.batch_size=1", "train.schedule_batch_size=2", "train.iterations=3")
     run_experiment(config, tmp_path)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     ("errors",),
-    ("structures", "boxes", "config", "download"),
+    ("structures", "boxes", "config", "download", "filekind"),
     ("ops",),
     ("models", "datasets", "evaluation", "visualization"),
     ("engine",),

@@ -30,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detections",
         metavar="FILE",
-        help="score this detections.json instead of detecting anew; with -o, analyse it there",
+        help="score these instead of detecting anew: detections.json of an earlier run, a COCO "
+        "results list, or a folder with VOC's comp4_det_*.txt; with -o, analyse them there",
+    )
+    parser.add_argument(
+        "--submission",
+        metavar="FOLDER",
+        help="write the files that the benchmark of the data takes: comp4_det_SET_CLASS.txt, or a "
+        "COCO results list",
     )
     parser.add_argument(
         "--report",
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val as the stored config says, or its overrides; print the table."""
-    from rfcn.assessment import assess, detections_file, rescore
+    from rfcn.assessment import assess, detections_file, rescore, write_submission
     from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
@@ -75,12 +82,15 @@ def run(args: argparse.Namespace) -> int:
     if args.detections:
         file = Path(args.detections)
         result = rescore(dataset, config, file)
-        if not (args.output or args.report or recall):
-            return report(result, config, file.parent)
     else:
         file = detections_file(output)
         model = detector.with_config(config).model.to(device)
         result = assess(model, dataset, config, device=device, output=output)
+    if args.submission:
+        files = write_submission(dataset, config, file, Path(args.submission))
+        print(f"submission: {len(files)} files in {args.submission}")
+    if args.detections and not (args.output or args.report or recall):
+        return report(result, config, file.parent)
     if config.eval.report if args.report is None else args.report:
         weights = Path(args.weights)
         print(summarise(review(dataset, config, file, output, weights=weights, proposals=recall)))

@@ -84,7 +84,7 @@ SOURCES: dict[str, Source] = {
     "model.backbone.norm": _own(_TINY),
     "model.proposer.type": _all("rpn"),
     "model.proposer.anchors.base_size": _codes(16),
-    "model.proposer.anchors.scales": _codes((8, 16, 32)),
+    "model.proposer.anchors.scales": _codes(OneOf(((8, 16, 32), (4, 8, 16, 32)))),
     "model.proposer.anchors.ratios": _codes((0.5, 1, 2)),
     "model.proposer.features": Source("conv5", note=_LATER),
     "model.proposer.channels": _codes(512),
@@ -134,7 +134,7 @@ SOURCES: dict[str, Source] = {
     "model.postprocess.box_voting": Source("none", "none", "none", "moves no box unless asked to"),
     "model.postprocess.box_voting.threshold": _own("Gidaris and Komodakis, section 5"),
     "model.postprocess.box_voting.scoring": _own("Gidaris and Komodakis, section 5"),
-    "model.postprocess.max_detections": Source(None, 400, 300),
+    "model.postprocess.max_detections": Source(None, 400, OneOf((300, 100))),
     "model.test_time.short_sides": Source(
         OneOf(((), (200, 400, 600, 800, 1000))), (), (), "one size but in one row of table 6"
     ),
@@ -147,8 +147,10 @@ SOURCES: dict[str, Source] = {
     "model.pixel_std": Source(None, "none", "none", _TORCHVISION),
     "data.format": _all(OneOf(("voc", "coco"))),
     "data.root": _own(_RUN),
-    "data.train": _all("voc_2007_trainval+voc_2012_trainval"),
-    "data.val": _all("voc_2007_test"),
+    "data.train": _all(
+        OneOf(("voc_2007_trainval+voc_2012_trainval", "train2014", "train2014+val2014"))
+    ),
+    "data.val": _all(OneOf(("voc_2007_test", "val2014"))),
     "data.classes": _own("the data's own"),
     "data.unknown_class": _own(_GUARD),
     "data.bad_box": _own(_GUARD),
@@ -165,8 +167,8 @@ SOURCES: dict[str, Source] = {
     "data.workers": _own(_RUN),
     "train.start_from": _own("a detector trained before"),
     "train.lr": Source(1e-3, 1e-3, 5e-4),
-    "train.iterations": Source(30_000, 110_000, "7 epochs"),
-    "train.lr_steps": Source((20_000,), (80_000,), "4.83 epochs"),
+    "train.iterations": Source(OneOf((30_000, 120_000)), 110_000, "7 epochs"),
+    "train.lr_steps": Source(OneOf(((20_000,), (90_000,))), (80_000,), "4.83 epochs"),
     "train.lr_gamma": _all(0.1),
     "train.warmup_iterations": Source(None, "none", 1000),
     "train.warmup_factor": Source(None, "none", 0.1),
@@ -181,6 +183,9 @@ SOURCES: dict[str, Source] = {
     "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
     "train.scheme.iterations": _own("py-R-FCN: 80k (RPN), 120k (R-FCN), at 1 and 2 pictures"),
     "train.scheme.lr_steps": _own("py-R-FCN: 60k (RPN), 80k (R-FCN), at 1 and 2 pictures"),
+    "eval.metric": Source("auto", "auto", "auto", "VOC's for VOC, COCO's for COCO"),
+    "eval.max_detections": _own("COCO's own"),
+    "eval.coco_tool": _own("the same figures"),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"

@@ -217,21 +217,23 @@ class Proposals(Section):
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
-    format: Literal["voc", "coco"] = "voc"
+    format: Literal["voc", "coco", "yolo"] = "voc"
     """Layout on disk. `voc`: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*; `coco`:
-    annotations/instances_SET.json, SET/*."""
+    annotations/instances_SET.json, SET/*; `yolo`: images/SET/*, labels/SET/*.txt. All are drawn in
+    data/README.md."""
     root: str = "data/VOCdevkit"
     """Folder of the data. A relative path counts from the working directory."""
     train: str = "voc_2007_trainval+voc_2012_trainval"
     """Sets to train on, joined by `+`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt
     below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself. Of COCO:
-    NAME is annotations/instances_NAME.json."""
+    NAME is annotations/instances_NAME.json; of YOLO: images/NAME. Behind any name, a part of it:
+    `NAME[:80%]` and `NAME[80%:]` share its pictures out for good, `NAME[:100]` takes so many."""
     val: str = "voc_2007_test"
     """Sets to evaluate on, written the same way."""
     classes: tuple[str, ...] | str | None = None
     """Class names in the order of their labels; or a text file with one a line; or nothing: the
-    names found in the training annotations, sorted (COCO: its categories). Their number is never
-    typed."""
+    names found in the training annotations, sorted (COCO: its categories; YOLO: its list). Their
+    number is never typed."""
     unknown_class: Literal["stop", "skip"] = "stop"
     """What to do with an object whose class is not listed."""
     bad_box: Literal["stop", "drop"] = "drop"
@@ -330,18 +332,28 @@ class Train(Section):
 class Eval(Section):
     """What is measured."""
 
+    metric: Literal["auto", "voc", "coco"] = "auto"
+    """`voc`: mean AP by area and by 11 points; `coco`: the twelve figures of COCO, of which AP is
+    the first; `auto`: that of the data's own benchmark. Either scores data of any format: COCO's
+    crowds are VOC's difficult objects, and the other way round."""
     iou_thresholds: Annotated[tuple[Overlap, ...], Field(min_length=1)] = (0.5, 0.7)
-    """Overlaps from which a detection counts."""
+    """VOC: overlaps from which a detection counts. (COCO has its own ten, 0.5 to 0.95.)"""
     devkit: bool = False
-    """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
+    """VOC: take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
+    max_detections: tuple[Count, Count, Count] = (1, 10, 100)
+    """COCO: best detections of a picture and class that count for the three AR; the last one is
+    the limit of all other figures too."""
+    coco_tool: Literal["rfcn", "pycocotools", "faster-coco-eval"] = "rfcn"
+    """COCO: whose code scores. The figures are equal; ours takes a fraction of the time."""
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
     training has nothing to evaluate before its last stage."""
     report: bool = True
     """After the last evaluation, write its analysis and `report.html` (docs/evaluation.md)."""
     floor: Fraction | None = None
-    """mAP at the first threshold (area) below which the command ends with a failure."""
+    """The headline below which the command ends with a failure, 0..1: the mean AP (area) at the
+    first threshold of VOC's metric, AP of COCO's. It ranks the weights of a run too."""
 
 
 class Runtime(Section):

@@ -1,37 +1,79 @@
 """COCO: one JSON file of objects a set, and a folder of pictures."""
 
-import json
 import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
-from rfcn.datasets.findings import Findings, some
-from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rfcn.datasets.coco_json import Annotation, COCOFile, Id, Picture, read_coco
+from rfcn.datasets.coco_layout import PictureFolders, annotation_file
+from rfcn.datasets.findings import Findings
+from rfcn.datasets.image import read_size
+from rfcn.datasets.listed import Box, ListedPictures, checked_names, nearest, stop_at_unknown
+from rfcn.datasets.subset import SetPart, parse_sets
 from rfcn.errors import DataError
 
-_SPLIT = re.compile(r"(?:train|val|test)\d{4}")
-"""The folder of pictures, in the name of a set such as `minival2014`."""
 _SLACK = 1
 """Pixels by which a box may leave its picture without a word."""
-_KINDS = {
+_NOTES = {
+    "no category": "Classes without a category in the files were given ids of their own",
     "unknown": "Objects of classes that are not listed were skipped",
-    "bad": "Boxes without area were dropped",
+    "bad": "Boxes without area were dropped (COCO's own metric counts those of size 0 as missed)",
     "cut": "Boxes that leave their picture were cut to it",
     "crowd": "Regions of many objects (iscrowd) count as difficult: no training, no fault at test",
     "repeated": "Pictures that several sets have were used once",
+    "renumbered": "Annotations whose id was 0, missing or another's got a new one",
+    "no area": "Annotations without an area got that of their box",
+    "outline": "Annotations without a bbox got the box around their polygons",
+    "size": "Annotated and real size of the picture differ; the real one is used",
+    "transposed": "The annotated size is the real one turned by 90 degrees: these pictures "
+    "carry an EXIF orientation, and their boxes were probably drawn before the turn",
+    "twice": "The same box comes twice in one picture; both were kept",
+    "corners": "Boxes look like corners (x1, y1, x2, y2), COCO's are x, y, width, height",
+    "fractions": "Boxes look like fractions of their picture, COCO's are in pixels",
 }
+_STOPS = {
+    "outside": "{count} pictures cannot be looked for: {places}",
+    "no picture": "{count} pictures are missing: {places}. Restore them, or take them off the "
+    "file's list of images.",
+}
+
+
+class PictureTruth(NamedTuple):
+    """All annotations of one picture as they are written, for COCO's own metric."""
+
+    boxes: np.ndarray
+    """[A, 4] float64: x, y, width, height, not cut to the picture; a side may be 0."""
+    labels: np.ndarray
+    """[A] int64, 1..C."""
+    areas: np.ndarray
+    """[A] float64: the file's `area`, of the outline where it has one."""
+    crowd: np.ndarray
+    """[A] bool: `iscrowd`."""
+    ids: list[Id]
+    """Of the annotations: unique in their file, none of them 0."""
 
 
 class COCODataset(ListedPictures):
     """The pictures of one or several COCO sets with their objects.
 
-    Boxes (x, y, width, height) become half-open corners. `iscrowd` is taken for `difficult`: such a
-    region is not trained on, and what is detected there is no fault. The id of a picture is its
-    number. Segmentations are not read.
+    Boxes (x, y, width, height) become half-open corners, cut to their picture; those without area
+    are left out. `iscrowd` is taken for `difficult`: such a region is not trained on, and what is
+    detected there is no fault. `annotations` gives what the file says instead, for COCO's metric.
     """
+
+    category_ids: tuple[Id, ...]
+    """The file's id of each class: that of label L is category_ids[L - 1]."""
+    original_ids: list[Id]
+    """The file's id of each picture, beside `ids`, which are texts."""
 
     def __init__(
         self,
@@ -43,167 +85,247 @@ class COCODataset(ListedPictures):
         bad_box: Literal["stop", "drop"] = "drop",
         findings: Findings | None = None,
     ) -> None:
-        """Read every annotation; sizes are those that the files state.
+        """Read every annotation and the header of every picture.
 
-        sets: names joined by `+`; NAME is annotations/instances_NAME.json, its pictures lie in
-        NAME/, in the folder of its split (train2017/) or in images/. classes: the names in label
-        order; or a text file with one a line; or None for the categories in the order of their
-        ids. unknown_class, bad_box: what to do with objects of another class, and with boxes
-        without area.
+        sets: names joined by `+`, or parts of them (see `subset`); where the files of NAME may lie
+        is in `coco_layout`. classes: the names in label order; or a text file with one a line; or
+        None for the categories in the order of their ids. Classes are matched by name, whatever
+        their ids. unknown_class: what to do with objects of another class, and where a listed
+        class is no category of the files; bad_box: with boxes without area. findings: collects
+        what is odd; a tolerant one also what cannot be read, without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
-        read = [_read_set(Path(root), name.strip()) for name in sets.split("+")]
-        self.class_names = _class_names(classes, read)
-        pictures: dict[int, _Picture] = {}
-        for one in read:
-            for number, picture in one.pictures.items():
-                if pictures.setdefault(number, picture) is not picture:
-                    findings.add("repeated", f"{number} in {one.file}")
-        self.ids = [str(number) for number in pictures]
-        self.paths = [str(one.path) for one in pictures.values()]
-        self.sizes = [one.size for one in pictures.values()]
-        if unknown_class == "stop" and not findings.tolerant:
-            named = ((item.name, one.file) for one in read for item in one.objects())
+        parts = parse_sets(sets)
+        by_name = {
+            name: read_coco(annotation_file(Path(root), name), findings)
+            for name in dict.fromkeys(part.name for part in parts)
+        }
+        entries = _read_entries(Path(root), parts, by_name, findings)
+        files = list(by_name.values())
+        strict = unknown_class == "stop" and not findings.tolerant
+        self.class_names = _class_names(classes, files)
+        self.category_ids = _category_ids(self.class_names, files, findings, strict=strict)
+        if strict:
+            named = ((one.name, entry.file.path) for entry in entries for one in entry.objects())
             stop_at_unknown(named, self.class_names)
+        self.ids = _unique_ids(entries)
+        self.original_ids = [entry.picture.id for entry in entries]
+        self.paths = [str(entry.path) for entry in entries]
+        self.sizes = [entry.size for entry in entries]
         labels = {name: label for label, name in enumerate(self.class_names, start=1)}
-        self._keep(_kept(one, labels, findings) for one in pictures.values())
+        kept = [_kept(entry, labels, findings) for entry in entries]
+        self._keep([[one[:3] for one in objects] for objects in kept])
+        self._areas = np.array([one[3] for objects in kept for one in objects], dtype=np.float32)
+        self._keep_truth(entries, labels)
+        _doubt(entries, findings)
         if bad_box == "stop":
             findings.stop_at_bad_boxes()
-        self.notes = findings.notes(_KINDS)
+        self.notes = findings.notes(_NOTES)
+
+    def area(self, index: int) -> Tensor:
+        """[G] float32: the file's areas of the objects of `target(index)`, in their order."""
+        rows = slice(self._starts[index], self._starts[index + 1])
+        return torch.from_numpy(self._areas[rows].copy())
+
+    def annotations(self, index: int) -> PictureTruth:
+        """Every annotation of picture number `index` that is of a known class, as it is written:
+        not cut, those without area too; NaN alone is left out."""
+        rows = slice(self._truth_starts[index], self._truth_starts[index + 1])
+        boxes, labels, areas, crowd, ids = self._truth
+        return PictureTruth(boxes[rows], labels[rows], areas[rows], crowd[rows], ids[rows])
+
+    def _keep_truth(self, entries: Sequence["_Entry"], labels: Mapping[str, int]) -> None:
+        """Flat arrays, of which picture i owns rows starts[i] to starts[i + 1]."""
+        found: list[_Object] = []
+        starts = [0]
+        for entry in entries:
+            known = (one for one in entry.objects() if one.name in labels)
+            found += [one for one in known if all(map(math.isfinite, one.annotation.box))]
+            starts.append(len(found))
+        self._truth_starts = np.array(starts)
+        self._truth = PictureTruth(
+            np.array([one.annotation.box for one in found], np.float64).reshape(-1, 4),
+            np.array([labels[one.name] for one in found], np.int64),
+            np.array([one.annotation.area for one in found], np.float64),
+            np.array([one.annotation.crowd for one in found], bool),
+            [one.annotation.id for one in found],
+        )
 
 
-@dataclass(frozen=True)
-class _Object:
-    """One annotation."""
+class _Object(NamedTuple):
+    """An annotation with the name of its category."""
 
-    number: int
+    annotation: Annotation
     name: str
-    bbox: Box
-    crowd: bool
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """One picture with its annotations."""
+class _Entry:
+    """One picture of the data set, before its objects become numbers."""
 
+    file: COCOFile
+    set_name: str
+    picture: Picture
     path: Path
     size: tuple[int, int]
-    objects: list[_Object] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Set:
-    """One file."""
-
-    file: Path
-    names: list[str]
-    """Of its categories, by their ids."""
-    pictures: dict[int, _Picture]
 
     def objects(self) -> Iterator[_Object]:
-        """Of all its pictures."""
-        return (item for one in self.pictures.values() for item in one.objects)
+        """What is annotated of it."""
+        for one in self.file.annotations.get(self.picture.id, ()):
+            yield _Object(one, self.file.categories[one.category])
 
 
-def _read_set(root: Path, name: str) -> _Set:
-    """A set, its annotations laid beside their pictures."""
-    file = root / "annotations" / f"instances_{name}.json"
-    content = _read_json(file, root)
-    try:
-        names = {one["id"]: str(one["name"]) for one in content["categories"]}
-        pictures = _pictures(content["images"], root, name, file)
-        for one in content["annotations"]:
-            x, y, width, height = map(float, one["bbox"])
-            item = _Object(one["id"], names[one["category_id"]], (x, y, width, height),
-                           bool(one.get("iscrowd", 0)))  # fmt: skip
-            pictures[one["image_id"]].objects.append(item)
-    except (KeyError, TypeError, ValueError) as fault:
-        raise DataError(
-            f"{file}: not annotations of objects in COCO's format ({type(fault).__name__}: "
-            f"{fault}). Expected are images, annotations and categories that refer to each other "
-            "by id; results and test sets (image_info_*.json) have no objects to learn from."
-        ) from None
-    if not pictures:
-        raise DataError(f"{file}: the file has 0 pictures. Is it complete?")
-    return _Set(file, [names[one] for one in sorted(names)], pictures)
+# ---------------------------------------------------------------------------------------- pictures
 
 
-def _read_json(file: Path, root: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        there = sorted(
-            path.stem.removeprefix("instances_")
-            for path in root.glob("annotations/instances_*.json")
-        )
-        sets = f"Sets in {root}: {', '.join(there)}." if there else (
-            f"There is none in {root}: expected are annotations/instances_NAME.json and NAME/*.jpg."
-        )  # fmt: skip
-        raise DataError(f"{file}: there is no such file. {sets}") from None
-    except (OSError, ValueError) as fault:
-        raise DataError(
-            f"{file}: cannot be read as JSON ({fault}). Copy it anew from its source."
-        ) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: a list, where COCO's annotations are an object. Is it a result?")
-    return content
-
-
-def _pictures(images: Sequence[Any], root: Path, name: str, file: Path) -> dict[int, _Picture]:
-    """The pictures of a set by their numbers, without objects."""
-    folders = [
-        root / folder
-        for part in (name, *_SPLIT.findall(name)[-1:])
-        for folder in (part, f"images/{part}")
-    ]
-    folders += [root / "images", root]
-    found, missing = {}, []
-    for one in images:
-        relative = Path(one["file_name"])
-        if relative.is_absolute() or ".." in relative.parts:
-            raise DataError(
-                f"{file}: the picture {relative} lies outside of {root}. Mend the name."
-            )
-        path = next((path for path in (one / relative for one in folders) if path.is_file()), None)
+def _read_entries(
+    root: Path, parts: Sequence[SetPart], files: Mapping[str, COCOFile], findings: Findings
+) -> list[_Entry]:
+    """Every picture of the parts, once, in the order of the files."""
+    listed: list[tuple[SetPart, COCOFile, Picture]] = []
+    for part in parts:
+        file = files[part.name]
+        pictures = list(file.pictures.values())
+        names = [one.file_name.rpartition(".")[0] or one.file_name for one in pictures]
+        listed += [(part, file, pictures[index]) for index in part.choose(names)]
+    entries: dict[Path, _Entry] = {}
+    folders = {name: PictureFolders(root, name) for name in files}
+    for part, file, picture in tqdm(listed, "Reading pictures", delay=1, leave=False, disable=None):
+        path = _find(picture, file, folders[part.name], findings)
         if path is None:
-            missing.append(str(relative))
             continue
-        found[int(one["id"])] = _Picture(path, (int(one["height"]), int(one["width"])))
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(images)} pictures of {file} are missing: {some(missing)}; "
-            f"looked for in {', '.join(str(one) for one in folders)}. Restore them."
+        if path in entries:
+            findings.add("repeated", f"{picture.id} in {file.path}", file=path, object=picture.id)
+            continue
+        with findings.survived(path, object=picture.id):
+            entries[path] = _Entry(file, part.name, picture, path, read_size(path))
+            _compare_sizes(entries[path], findings)
+    for kind, sentence in _STOPS.items():
+        findings.stop_at(kind, sentence)
+    return list(entries.values())
+
+
+def _find(
+    picture: Picture, file: COCOFile, folders: PictureFolders, findings: Findings
+) -> Path | None:
+    """The file of a picture; where there is none, that is a finding."""
+    try:
+        path = folders.find(picture.file_name)
+    except DataError as fault:
+        findings.add("outside", f"{file.path}: {fault}", file=file.path, object=picture.id)
+        return None
+    if path is None:
+        tried = ", ".join(dict.fromkeys(str(one) for one in folders.all))
+        place = f"{picture.file_name} of {file.path} (looked for in {tried})"
+        findings.add("no picture", place, file=file.path, object=picture.id)
+    return path
+
+
+def _compare_sizes(entry: _Entry, findings: Findings) -> None:
+    claimed, size = entry.picture.size, entry.size
+    if claimed is not None and claimed != size:
+        findings.add(
+            "transposed" if claimed == size[::-1] else "size",
+            f"{entry.file.path} says {claimed[1]} x {claimed[0]} of {entry.picture.file_name}, "
+            f"which is {size[1]} x {size[0]}",
+            file=entry.path,
+            object=entry.picture.id,
         )
-    return found
 
 
-def _class_names(classes: Sequence[str] | str | None, sets: Sequence[_Set]) -> tuple[str, ...]:
+def _unique_ids(entries: Sequence[_Entry]) -> list[str]:
+    """The ids as texts; where sets number their pictures alike, with the name of the set."""
+    ids = [str(entry.picture.id) for entry in entries]
+    if len(set(ids)) == len(ids):
+        return ids
+    return [f"{entry.set_name}/{id_}" for entry, id_ in zip(entries, ids, strict=True)]
+
+
+# ----------------------------------------------------------------------------------------- classes
+
+
+def _class_names(classes: Sequence[str] | str | None, files: Sequence[COCOFile]) -> tuple[str, ...]:
     """The names in label order, checked."""
-    if classes is None:
-        return checked_names(list(dict.fromkeys(name for one in sets for name in one.names)))
-    return checked_names(classes)
+    if classes is not None:
+        return checked_names(classes)
+    return checked_names(
+        list(dict.fromkeys(name for file in files for name in file.categories.values()))
+    )
+
+
+def _category_ids(
+    names: Sequence[str], files: Sequence[COCOFile], findings: Findings, *, strict: bool
+) -> tuple[Id, ...]:
+    """The id of each class in the first file that has it; a new one where none has it, or where
+    that id is another class's in an earlier file."""
+    there = {name for file in files for name in file.categories.values()}
+    missing = [name for name in names if name not in there]
+    if missing and strict:
+        listed = ", ".join(f"{name!r}{nearest(name, there)}" for name in missing)
+        raise DataError(
+            f"{', '.join(str(file.path) for file in files)}: no categories of the names {listed}; "
+            f"there are {', '.join(sorted(there))}. Mend `data.classes` or the file; or set "
+            "`data.unknown_class: skip`, to do without them."
+        )
+    found: dict[str, Id] = {}
+    for file in files:
+        for id_, name in file.categories.items():
+            if name not in found and id_ not in found.values():
+                found[name] = id_
+    free = max([0, *(id_ for id_ in found.values() if isinstance(id_, int))])
+    for name in names:
+        if name not in found:
+            free += 1
+            found[name] = free
+            findings.add("no category", f"{name!r} as {free}")
+    return tuple(found[name] for name in names)
+
+
+# ----------------------------------------------------------------------------------------- objects
 
 
 def _kept(
-    picture: _Picture, labels: dict[str, int], findings: Findings
-) -> list[tuple[Box, int, bool]]:
-    """The objects of a picture that are kept, cut to it."""
+    entry: _Entry, labels: Mapping[str, int], findings: Findings
+) -> list[tuple[Box, int, bool, float]]:
+    """(box, label, crowd, area) of the objects of a picture that are kept, cut to it."""
     kept = []
-    height, width = picture.size
-    for item in picture.objects:
-        where = f"annotation {item.number} ({item.name}) of {picture.path.name}"
-        if item.name not in labels:
-            findings.add("unknown", where)
+    height, width = entry.size
+    for item, name in entry.objects():
+        note = partial(findings.add, file=entry.file.path, object=item.id)
+        where = f"annotation {item.id} ({name}) of {entry.path.name}"
+        if name not in labels:
+            note("unknown", where)
             continue
-        x, y, w, h = item.bbox
+        x, y, w, h = item.box
         box = (max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height))
-        if not all(map(math.isfinite, item.bbox)) or box[2] <= box[0] or box[3] <= box[1]:
-            findings.add("bad", f"{where} at {x:g} {y:g} {w:g} {h:g}")
+        if not all(map(math.isfinite, item.box)) or box[2] <= box[0] or box[3] <= box[1]:
+            note("bad", f"{where} at {x:g} {y:g} {w:g} {h:g}")
             continue
         if min(x, y) < -_SLACK or x + w > width + _SLACK or y + h > height + _SLACK:
-            findings.add("cut", f"{where} at {x:g} {y:g} {w:g} {h:g}")
+            note("cut", f"{where} at {x:g} {y:g} {w:g} {h:g}")
         if item.crowd:
-            findings.add("crowd", where)
-        kept.append((box, labels[item.name], item.crowd))
+            note("crowd", where)
+        kept.append((box, labels[name], item.crowd, item.area))
+    twice = Counter((one.annotation.box, one.name) for one in entry.objects())
+    for (xywh, name), times in twice.items():
+        if times > 1:
+            place = f"{name} at {' '.join(f'{one:g}' for one in xywh)} in {entry.path.name}"
+            findings.add("twice", place, file=entry.path, object=entry.picture.id)
     return kept
+
+
+def _doubt(entries: Sequence[_Entry], findings: Findings) -> None:
+    """Whether most boxes would make sense, were they written otherwise than COCO's."""
+    rows = [
+        (*one.annotation.box, *entry.size[::-1]) for entry in entries for one in entry.objects()
+    ]
+    if not rows:
+        return
+    x, y, w, h, width, height = np.array(rows, np.float64).T
+    leave = (x + w > width + _SLACK) | (y + h > height + _SLACK)
+    corners = (w > x) & (h > y) & (w <= width + _SLACK) & (h <= height + _SLACK)
+    if leave.mean() > 0.5 and corners.mean() > 0.95:
+        findings.add("corners", f"{leave.sum()} of {len(rows)} leave their picture")
+    if (np.maximum(x + w, y + h) <= 1.001).all():
+        findings.add("fractions", f"none of {len(rows)} reaches beyond the first pixel")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from rfcn.boxes import area
 from rfcn.datasets.image import read_image
 from rfcn.datasets.sample import Sample
 from rfcn.errors import DataError
@@ -50,6 +52,10 @@ class ListedPictures:
             labels=torch.from_numpy(self._labels[rows].copy()),
             difficult=torch.from_numpy(self._difficult[rows].copy()),
         )
+
+    def area(self, index: int) -> Tensor:
+        """[G] float32: the areas of the objects of `target(index)`, here those of their boxes."""
+        return area(self.target(index).boxes)
 
     def _keep(self, objects: Iterable[Sequence[tuple[Box, int, bool]]]) -> None:
         """The (box, label, difficult) of each picture's objects, picture by picture: flat arrays,
@@ -103,7 +109,7 @@ def stop_at_unknown(named: Iterable[tuple[str, Path]], known: Sequence[str]) -> 
     if not unknown:
         return
     count = Counter(name for name, _ in unknown)
-    listed = ", ".join(f"{name!r} ({n} objects{_near(name, known)})" for name, n in count.items())
+    listed = ", ".join(f"{name!r} ({n} objects{nearest(name, known)})" for name, n in count.items())
     raise DataError(
         f"Classes in the annotations that are not among the {len(known)} known ones: "
         f"{listed}; first in {unknown[0][1]}. Add them to `data.classes`, mend the files, or "
@@ -111,7 +117,8 @@ def stop_at_unknown(named: Iterable[tuple[str, Path]], known: Sequence[str]) -> 
     )
 
 
-def _near(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, nearest 'dog'`, where one of the known names looks like it; else nothing."""
     lower = {other.lower(): other for other in known}
     near = get_close_matches(name.lower(), lower, n=1)
     return f", nearest {lower[near[0]]!r}" if near else ""

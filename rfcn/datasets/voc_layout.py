@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
 from rfcn.datasets.image import EXTENSIONS
+from rfcn.datasets.subset import known_sets, parse_sets
 from rfcn.errors import DataError
 
 _YEAR_SET = re.compile(r"voc_(\d{4})_(.+)")
@@ -95,15 +96,17 @@ class NamedSet:
 
 def read_sets(root: Path, sets: str) -> list[NamedSet]:
     """The sets of `A+B`: `voc_2007_trainval` is VOC2007/ImageSets/Main/trainval.txt below the root,
-    any other NAME is ImageSets/Main/NAME.txt of the root. Raises DataError, saying what is there.
+    any other NAME is ImageSets/Main/NAME.txt of the root; or parts of them (see `subset`). Raises
+    DataError, saying what is there.
     """
     folders: dict[Path, VOCFolder] = {}
     found = []
-    for name in (part.strip() for part in sets.split("+")):
-        year = _YEAR_SET.fullmatch(name)
+    for part in parse_sets(sets):
+        year = _YEAR_SET.fullmatch(part.name)
         path = root / f"VOC{year[1]}" if year else root
         folder = folders.setdefault(path, VOCFolder(path))
-        found.append(_read_set(folder, year[2] if year else name, asked=name, root=root))
+        one = _read_set(folder, year[2] if year else part.name, asked=part.name, root=root)
+        found.append(replace(one, names=[one.names[index] for index in part.choose(one.names)]))
     return found
 
 
@@ -144,7 +147,7 @@ def _available(root: Path) -> str:
     ]
     names = sorted(own + by_year)
     if names:
-        return f"Sets in {root}: {', '.join(names)}."
+        return known_sets(root, names)
     if not root.is_dir():
         near = get_close_matches(root.name, _contents(root.parent), n=1)
         hint = f" Did you mean {root.parent / near[0]}?" if near else ""

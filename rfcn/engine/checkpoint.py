@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from rfcn.engine.atomic import make_folder, remove_unfinished, sync_folder, write_atomically
-from rfcn.engine.filekind import kind_of, remedy_for
 from rfcn.engine.finite import first_non_finite
 from rfcn.engine.rng import capture_rng, restore_rng
 from rfcn.errors import NumericalError, WeightsError
+from rfcn.filekind import kind_of, remedy_for
 
 KIND = "rfcn-train"
 FORMAT = 2

@@ -17,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rfcn.engine.atomic import make_folder, write_atomically
-from rfcn.engine.filekind import kind_of, remedy_for
 from rfcn.engine.finite import first_non_finite
 from rfcn.errors import NumericalError, WeightsError
+from rfcn.filekind import kind_of, remedy_for
 
 FORMAT = 2
 """2: the rows of the head's maps lie bin by bin; in 1 they lay class by class."""

@@ -47,14 +47,16 @@ def explain_zero(
     labels: Ints,
     truths: ClassTruths,
     truth_labels: Ints,
+    *,
+    name: str = "mean AP",
 ) -> str | None:
     """A paragraph on the likely cause of a mean AP below 0.05, else None.
 
-    detections, truths: those of all classes together; labels: [D] and [G].
+    detections, truths: those of all classes together; labels: [D] and [G]. name: of the figure.
     """
     if mean_ap is None or mean_ap >= NEARLY_ZERO:
         return None
-    says = f"The mean AP is {mean_ap:.4f}. "
+    says = f"The {name} is {mean_ap:.4f}. "
     if len(labels) == 0:
         return says + (
             "There are no detections at all. Lower the score threshold; if that does not help, the "

@@ -48,6 +48,20 @@ def test_e8_saved_detections_give_the_same_table(
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
 
 
+def test_e8_the_submission_scores_the_same(
+    trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "-w", str(trained_run.weights), "--detections"]
+    file = trained_run.output / "eval" / "detections.json"
+    assert main([*words, str(file), "--submission", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    table = said.partition(" class ")[2]
+    assert f"submission: 8 files in {tmp_path}\n" in said
+    assert (tmp_path / "comp4_det_val_star.txt").is_file()
+    assert main([*words, str(tmp_path)]) == 0
+    assert table.partition("weights:")[0] in capsys.readouterr().out
+
+
 def test_the_folder_is_named_after_the_run(
     trained_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +162,7 @@ def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
     file = tmp_path / "detections.json"
     words = ("eval", "-w", trained_run.weights, "--detections", file)
     assert f"{file}: cannot be read" in fault(*words, code=3)
-    file.write_text("[]")
+    file.write_text("{}")
     assert f"{file}: is not a file of detections" in fault(*words, code=3)
 
 

@@ -103,7 +103,7 @@ def test_c15_no_number_takes_nan_inf_or_a_boolean(key: str) -> None:
         ("model.roi_head.box_sets", "agnostc", "Did you mean 'agnostic'?"),
         ("model.backbone.type", "resnt", "Did you mean 'resnet'?"),
         ("data.train_short_sides", [600, 0], "an integer of at least 1"),
-        ("data.format", "yolo", "one of 'voc', 'coco'"),
+        ("data.format", "kitti", "one of 'voc', 'coco'"),
         ("data.flip", "yes", "true or false"),
         ("data.workers", 1.0, "an integer of at least 0"),
         ("eval.iou_thresholds", [], "a list of numbers above 0 and up to 1, at least one"),

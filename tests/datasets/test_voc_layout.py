@@ -84,7 +84,25 @@ def test_v4_repeated_names_count_once(write_voc: Callable[..., Path]) -> None:
     assert (found.names, found.repeated) == (["b", "a"], 2)
 
 
-@pytest.mark.parametrize("sets", ["", "train+", "../train", "sub/train"])
+def test_parts_of_a_set(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({}, sets={"all": "\n".join(f"{number:03d}" for number in range(60))})
+    whole, first, second = (_names(root, f"all{cut}") for cut in ("", "[:80%]", "[80%:]"))
+    assert not set(first) & set(second)
+    assert sorted(first + second) == whole
+    assert _names(root, "all[:7]+all[7:9]") == _names(root, "all[:7]") + _names(root, "all[7:9]")
+    with pytest.raises(DataError, match=r"no picture lies in this part of the 60 of all"):
+        read_sets(root, "all[60:]")
+
+
+def test_a_single_set_may_serve_twice(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({"a": []}, sets={"all": "a"})
+    with pytest.raises(DataError, match=r"Sets in .*: all\. .*data\.val: NAME\[80%:\]\."):
+        read_sets(root, "val")
+    with pytest.raises(DataError, match=r"No set of pictures is named.*data\.train: NAME\[:80%\]"):
+        read_sets(root, "")
+
+
+@pytest.mark.parametrize("sets", ["train+", "../train", "sub/train"])
 def test_set_names_that_are_none(sets: str, write_voc: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match="is not the name of a set"):
         read_sets(write_voc({"a": []}), sets)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from rfcn.engine.filekind import kind_of, remedy_for
+from rfcn.filekind import kind_of, remedy_for
 
 
 def torch_file() -> bytes:
