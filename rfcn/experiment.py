@@ -116,6 +116,7 @@ class Experiment:
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
+        self.ranked_by: str | None = None
         self.remarks: list[str] = []
         self.result: Result | None = None
         if state is not None:
@@ -134,6 +135,7 @@ class Experiment:
         self.course.enter(stage_of(self.stages, state["step"]))
         self.start_step, self.best = restore(state, self.model, self.course.optimizer)
         self.evaluated = state["extra"]["evaluated"]
+        self.ranked_by = state["extra"].get("ranked_by")
 
     def run(self) -> Result | int:
         """Train to the end of the schedule, evaluating on the way and at the end."""
@@ -238,6 +240,7 @@ class Experiment:
             "classes": list(self.train_set.class_names),
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
+            "ranked_by": self.ranked_by,
         }
         state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
         save_checkpoint(self.output / "checkpoints", state, step)
@@ -255,7 +258,10 @@ class Experiment:
         self.evaluated = step
         figures = self.result.summary()
         self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
-        headline = self.result.headline.value
+        name, headline = self.result.headline
+        if self.ranked_by not in (None, name):  # resumed with another metric: not to be compared
+            self.best = None
+        self.ranked_by = name
         self.log.say(
             f"step {step} "
             + " ".join(f"{name} {value:.3f}" for name, value in figures.items() if "/" not in name)
