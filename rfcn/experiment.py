@@ -278,6 +278,7 @@ class Experiment:
             self.config,
             detections_file(self.output),
             self.output,
+            result=self.result,
             weights=self.output / "weights" / "last",
         )
         print(summarise(analysis))

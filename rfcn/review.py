@@ -23,6 +23,7 @@ from rfcn.evaluation.analysis import Analysis, analyse, write_tables
 from rfcn.evaluation.figures import draw_figures
 from rfcn.evaluation.page import Shot, render_page
 from rfcn.evaluation.proposal_recall import ProposalRecall, proposal_recall
+from rfcn.evaluation.result import Result
 from rfcn.evaluation.scored import gather
 from rfcn.evaluation.submission import load_any
 from rfcn.evaluation.worst import describe_picture, picture_costs
@@ -42,13 +43,15 @@ def review(
     detections: Path,
     output: Path,
     *,
+    result: Result | None = None,
     weights: Path | None = None,
     proposals: ProposalRecall | None = None,
 ) -> Analysis:
     """Analyse saved detections and write output/eval: analysis.json, its tables as CSV, its
     figures as PNG and report.html, which holds it all.
 
-    detections: the file that `assess` left. weights: what found them, to be named in the page.
+    detections: the file that `assess` left. result: what the metric
+    says of them. weights: what found them. Both are named in the page.
     """
     truths = {name: dataset.target(index) for index, name in enumerate(dataset.ids)}
     found = load_any(detections, build_naming(dataset))
@@ -70,6 +73,7 @@ def review(
         about=_about(config, weights, detections),
         config=dump_config(config),
         figures=figures,
+        metric={} if result is None else result.figures(),
         gallery=_gallery(dataset, analysis, truths, found, config.runtime.pictures),
     )
     (folder / PAGE).write_text(page, encoding="utf-8")

@@ -31,6 +31,7 @@ from rfcn.inference.detector import Detector
 FEW_STEPS = (
     *("train.iterations=4", "train.lr_steps=[]", "train.warmup_iterations=2"),
     *("runtime.pictures=0", "runtime.tensorboard=false", "runtime.log_every=1"),
+    "eval.report=false",
 )
 
 

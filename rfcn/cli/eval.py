@@ -92,8 +92,16 @@ def run(args: argparse.Namespace) -> int:
     if args.detections and not (args.output or args.report or recall):
         return report(result, config, file.parent)
     if config.eval.report if args.report is None else args.report:
-        weights = Path(args.weights)
-        print(summarise(review(dataset, config, file, output, weights=weights, proposals=recall)))
+        analysis = review(
+            dataset,
+            config,
+            file,
+            output,
+            result=result,
+            weights=Path(args.weights),
+            proposals=recall,
+        )
+        print(summarise(analysis))
     else:
         forget_review(output)
     return report(result, config, output)

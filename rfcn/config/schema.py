@@ -342,8 +342,7 @@ class Eval(Section):
     """VOC: take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
     max_detections: tuple[Count, Count, Count] = (1, 10, 100)
-    """COCO: best detections of a picture and class that count for the three AR; the last one is
-    the limit of all other figures too."""
+    """COCO: best detections of a picture and class that the three AR count; the rest the last."""
     coco_tool: Literal["rfcn", "pycocotools", "faster-coco-eval"] = "rfcn"
     """COCO: whose code scores. The figures are equal; ours takes a fraction of the time."""
     every: CountOrZero = 0

@@ -78,13 +78,13 @@ def summarise(analysis: Analysis) -> str:
     if whole.value is None or whole.low is None or whole.high is None:
         return "No object is to be found: there is nothing to analyse."
     costs = sorted(zip(analysis.errors.costs, TITLES, strict=True), reverse=True)[:3]
-    worst = ", ".join(f"{name} {100 * cost:.1f}" for cost, name in costs)
+    worst = ", ".join(f"{100 * cost:.1f} for {name}" for cost, name in costs)
     best = analysis.calibration.best
     keep = f"; best score threshold {best.score:.2f} (F1 {best.f1:.2f})" if best else ""
     return (
         f"mAP@{analysis.iou_threshold:g} {100 * whole.value:.1f}, "
         f"{100 * analysis.intervals.confidence:g} % interval {100 * whole.low:.1f} to "
-        f"{100 * whole.high:.1f}; mended alone, errors would give: {worst}{keep}."
+        f"{100 * whole.high:.1f}; mending errors of one kind would give {worst}{keep}."
     )
 
 

@@ -51,16 +51,19 @@ def render_page(
     about: Mapping[str, str],
     config: str,
     figures: Mapping[str, Path],
+    metric: Mapping[str, float | None],
     gallery: Sequence[Shot] = (),
 ) -> str:
     """The page. Whatever comes from outside (names of classes, pictures, paths) is escaped.
 
     about: what identifies the evaluation, in order; config: its text; figures: PNG files by the
-    names `pr_curves`, `confusion`, `calibration`, `proposal_recall`, each of which may be absent.
+    names `pr_curves`, `confusion`, `calibration`, `proposal_recall`, each of which may be absent;
+    metric: what the metric says over all classes, 0..1, None without ground truth.
     """
     calibration = analysis.calibration
     return _template().render(
         title=title,
+        metric={name: _percent(value) for name, value in metric.items()},
         about=about,
         config=config,
         iou=f"{analysis.iou_threshold:g}",

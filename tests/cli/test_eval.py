@@ -43,7 +43,7 @@ def test_e8_saved_detections_give_the_same_table(
 ) -> None:
     file = shutil.copy(trained_run.output / "eval" / "detections.json", tmp_path)
     assert main(["eval", "-w", str(trained_run.weights), "--detections", str(file)]) == 0
-    table = trained_run.said.partition("\n class ")[2].partition("weights:")[0]
+    table = trained_run.said.partition(" class ")[2].partition("weights:")[0]
     assert table in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
 

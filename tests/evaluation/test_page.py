@@ -52,6 +52,7 @@ def page_of(analysis, tmp_path, **more):
         "about": {"weights": EVIL, "sha256": "abc"},
         "config": f"a: {EVIL}",
         "figures": {"confusion": tmp_path / "c.png"},
+        "metric": {"AP": 0.4321, "AP75": None},
         "gallery": [Shot(EVIL, "1 missed", 0.01, b"\xff\xd8")],
         **more,
     }
@@ -83,7 +84,7 @@ def test_what_comes_from_outside_is_escaped(analysis, tmp_path):
 
 
 def test_it_says_the_figures(analysis, tmp_path):
-    words = " ".join(Reader(page_of(analysis, tmp_path)).words)
+    words = " ".join("".join(Reader(page_of(analysis, tmp_path)).words).split())
     mean = analysis.intervals.mean
     assert f"{100 * mean.value:.1f}" in words
     assert f"{100 * mean.low:.1f} to {100 * mean.high:.1f}" in words
@@ -91,6 +92,7 @@ def test_it_says_the_figures(analysis, tmp_path):
         assert f"{100 * cost:.1f}" in words
     assert "What the proposals cover" in words
     assert "1 missed" in words
+    assert "AP 43.2, AP75 n/a." in words
 
 
 def test_parts_that_are_not_there_are_left_out(target, tmp_path):
