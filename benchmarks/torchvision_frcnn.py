@@ -132,7 +132,7 @@ def run(config: Config, output: Path, fewer_rois: int = 1) -> dict[str, float]:
             max_gradient_norm=settings.max_gradient_norm,
         )
     found = assess(model, val_set, config, device=device, output=output)
-    return {f"mAP@{one:g}": found.mean_ap(one) for one in config.eval.iou_thresholds}
+    return {f"mAP@{one:g}": found.mean_ap(one) for one in found.iou_thresholds}
 
 
 def train_seconds(output: Path, batch_size: int) -> float:

@@ -1,17 +1,26 @@
 """A detector measured on a data set: figures, files and pictures."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
-from rfcn.build import AnyDetector, build_evaluator, build_skipped, build_test_loader, build_tester
+from rfcn.build import (
+    AnyDetector,
+    build_evaluator,
+    build_naming,
+    build_skipped,
+    build_test_loader,
+    build_tester,
+)
 from rfcn.config.schema import Config
-from rfcn.datasets.sample import Dataset
-from rfcn.evaluation.detections_file import load_detections, save_detections
+from rfcn.datasets.sample import Dataset, coco_annotations
+from rfcn.evaluation.detections_file import save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
-from rfcn.evaluation.voc import VOCResult
+from rfcn.evaluation.result import Result
+from rfcn.evaluation.submission import load_any, save_coco_results, save_voc_results
 from rfcn.structures import Detections
 from rfcn.visualization.draw import draw_comparison
 from rfcn.visualization.files import write_image
@@ -29,10 +38,11 @@ def assess(
     output: Path,
     after_picture: Callable[[], None] | None = None,
     say: Callable[[str], object] = print,
-) -> VOCResult:
+) -> Result:
     """Detect on every picture of a data set, score what was found and write it down.
 
-    output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png;
+    output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png, of COCO's data
+    predictions.json too, the list that COCO's own code and server take;
     output/pictures/detections gets pictures of what was found over what is true.
     `after_picture` is called after each picture; what it raises ends the assessment. `say` is told
     of pictures that cannot be read, where `data.on_bad_image` allows some: nothing is found there.
@@ -46,20 +56,24 @@ def assess(
     if summary := skipped.summary():
         say(f"{summary} They count as pictures in which nothing was found.")
     save_detections(evaluator.detections, dataset.class_names, detections_file(output))
+    if coco_annotations(dataset) is not None:
+        results = detections_file(output).with_name("predictions.json")
+        save_coco_results(evaluator.detections, build_naming(dataset), results)
     write_report(result, output / "eval")
     folder = output / "pictures" / "detections"
     draw_detections(dataset, evaluator.detections, folder, count=config.runtime.pictures)
     return result
 
 
-def rescore(dataset: Dataset, config: Config, path: Path) -> VOCResult:
-    """The figures of saved detections, without a detector.
+def rescore(dataset: Dataset, config: Config, path: Path) -> Result:
+    """The figures of saved detections, without a detector: of detections.json, of a COCO results
+    list, or of a folder with VOC's comp4_det_*.txt.
 
     Raises:
         DataError: the file is missing or broken, or not of this data set.
     """
     evaluator = build_evaluator(config.eval, dataset)
-    found = load_detections(path, dataset.class_names)
+    found = load_any(path, build_naming(dataset))
     evaluator.update(list(found), list(found.values()))
     return evaluator.compute()
 
@@ -67,6 +81,22 @@ def rescore(dataset: Dataset, config: Config, path: Path) -> VOCResult:
 def detections_file(output: Path) -> Path:
     """Where `assess` keeps what was found."""
     return output / "eval" / "detections.json"
+
+
+def write_submission(
+    dataset: Dataset, config: Config, detections: Path, folder: Path
+) -> list[Path]:
+    """Write saved detections in the form that the benchmark of the data takes; -> the files.
+
+    COCO: detections_SET_rfcn_results.json; anything else: VOC's comp4_det_SET_CLASS.txt.
+    """
+    naming = build_naming(dataset)
+    found = load_any(detections, naming)
+    set_name = re.sub(r"[^\w.-]+", "_", re.sub(r"voc_\d+_", "", config.data.val)).strip("_")
+    if coco_annotations(dataset) is not None:
+        path = folder / f"detections_{set_name}_rfcn_results.json"
+        return [save_coco_results(found, naming, path)]
+    return save_voc_results(found, naming, folder, set_name=set_name)
 
 
 def shown_pictures(dataset: Dataset, count: int) -> list[int]:

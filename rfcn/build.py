@@ -21,7 +21,7 @@ from rfcn.datasets.listed import ListedPictures
 from rfcn.datasets.loader import TrainLoader, test_loader
 from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.rules import FileRules
-from rfcn.datasets.sample import Dataset
+from rfcn.datasets.sample import Dataset, coco_annotations
 from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.voc import VOCDataset
 from rfcn.datasets.yolo import YOLODataset
@@ -29,6 +29,8 @@ from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.weights import load_weights
 from rfcn.errors import ConfigError, MachineError
+from rfcn.evaluation.coco import COCOEvaluator, COCOTruth, id_order
+from rfcn.evaluation.submission import Naming
 from rfcn.evaluation.voc import VOCEvaluator
 from rfcn.models.class_specific_rpn import ClassAnchorLoss, ClassSpecificRPN
 from rfcn.models.detector import Normalize, TwoPassDetector, TwoStageDetector
@@ -300,8 +302,16 @@ def build_optimizer(config: schema.Train, detector: nn.Module) -> torch.optim.SG
     )
 
 
-def build_evaluator(config: schema.Eval, dataset: Dataset) -> VOCEvaluator:
-    """The VOC metric against the truth of a data set."""
+def build_evaluator(config: schema.Eval, dataset: Dataset) -> VOCEvaluator | COCOEvaluator:
+    """The metric against the truth of a data set: `auto` is COCO's for COCO's annotations."""
+    own = "voc" if coco_annotations(dataset) is None else "coco"
+    metric = own if config.metric == "auto" else config.metric
+    build = build_coco_evaluator if metric == "coco" else build_voc_evaluator
+    return build(config, dataset)
+
+
+def build_voc_evaluator(config: schema.Eval, dataset: Dataset) -> VOCEvaluator:
+    """The VOC metric; COCO's crowds are difficult objects."""
     truths = {name: dataset.target(index) for index, name in enumerate(dataset.ids)}
     return VOCEvaluator(
         truths,
@@ -309,6 +319,44 @@ def build_evaluator(config: schema.Eval, dataset: Dataset) -> VOCEvaluator:
         iou_thresholds=config.iou_thresholds,
         devkit=config.devkit,
     )
+
+
+def build_coco_evaluator(config: schema.Eval, dataset: Dataset) -> COCOEvaluator:
+    """The COCO metric: against the boxes, areas and crowds of the file where the data are COCO's,
+    the pictures by rising id as COCO's code takes them."""
+    source = coco_annotations(dataset)
+    numbers = range(len(dataset))
+    if source is None:
+        truths = {dataset.ids[n]: COCOTruth.from_target(dataset.target(n)) for n in numbers}
+    else:
+        by_id = sorted(numbers, key=lambda n: id_order(source.original_ids[n]))
+        written = {dataset.ids[n]: source.annotations(n) for n in by_id}
+        truths = {
+            name: COCOTruth(one.boxes, one.labels, one.areas, one.crowd)
+            for name, one in written.items()
+        }
+    return COCOEvaluator(
+        truths,
+        dataset.class_names,
+        category_ids=None if source is None else source.category_ids,
+        max_detections=config.max_detections,
+        tool=config.coco_tool,
+    )
+
+
+def build_naming(dataset: Dataset) -> Naming:
+    """What the benchmark's files call the pictures and classes: COCO by the ids of its annotations,
+    others by the names of their pictures without a folder, and by labels. Where two pictures would
+    be called alike, all keep the longer names that we have for them."""
+    source = coco_annotations(dataset)
+    names: Sequence[int | str] = [id_.rpartition("/")[2] for id_ in dataset.ids]
+    categories: Sequence[int | str] = range(1, len(dataset.class_names) + 1)
+    if source is not None:
+        names, categories = source.original_ids, source.category_ids
+    if len(set(names)) < len(names):
+        names = dataset.ids
+    pictures = dict(zip(dataset.ids, names, strict=True))
+    return Naming(pictures, tuple(dataset.class_names), tuple(categories))
 
 
 def find_device(name: str) -> torch.device:

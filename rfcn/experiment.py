@@ -31,10 +31,12 @@ from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes, load_weights, save_weights
 from rfcn.errors import DataError
-from rfcn.evaluation.voc import VOCResult
+from rfcn.evaluation.analysis import summarise
+from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import status
+from rfcn.review import review
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 from rfcn.visualization.files import write_image
 from rfcn.visualization.montage import draw_training_batch
@@ -47,7 +49,7 @@ SCORE_MAP_PICTURES = 3
 
 def run_experiment(
     config: Config, output: Path, *, resume: bool = False, overwrite: bool = False
-) -> VOCResult | int:
+) -> Result | int:
     """Train and evaluate what `config` says, in the folder `output`.
 
     Args:
@@ -115,8 +117,9 @@ class Experiment:
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
+        self.ranked_by: str | None = None
         self.remarks: list[str] = []
-        self.result: VOCResult | None = None
+        self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
@@ -133,8 +136,9 @@ class Experiment:
         self.course.enter(stage_of(self.stages, state["step"]))
         self.start_step, self.best = restore(state, self.model, self.course.optimizer)
         self.evaluated = state["extra"]["evaluated"]
+        self.ranked_by = state["extra"].get("ranked_by")
 
-    def run(self) -> VOCResult | int:
+    def run(self) -> Result | int:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
             print(f"{self.output}: already complete, {self.start_step} steps.")
@@ -166,6 +170,8 @@ class Experiment:
             return int(stopped_by)
         assert self.result is not None
         self._draw_summary()
+        if self.config.eval.report:
+            self._review()
         return self.result
 
     def _train(self) -> Signals | None:
@@ -242,6 +248,7 @@ class Experiment:
             "classes": list(self.train_set.class_names),
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
+            "ranked_by": self.ranked_by,
         }
         state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
         save_checkpoint(self.output / "checkpoints", state, step)
@@ -260,7 +267,10 @@ class Experiment:
         self.evaluated = step
         figures = self.result.summary()
         self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
-        headline = self.result.mean_ap(self.config.eval.iou_thresholds[0])
+        name, headline = self.result.headline
+        if self.ranked_by not in (None, name):  # resumed with another metric: not to be compared
+            self.best = None
+        self.ranked_by = name
         self.log.say(
             f"step {step} "
             + " ".join(f"{name} {value:.3f}" for name, value in figures.items() if "/" not in name)
@@ -269,6 +279,18 @@ class Experiment:
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
             self._save_weights("best", step, figures)
+
+    def _review(self) -> None:
+        """Analyse the last evaluation, and write its page."""
+        analysis = review(
+            self.val_set,
+            self.config,
+            detections_file(self.output),
+            self.output,
+            result=self.result,
+            weights=self.output / "weights" / "last",
+        )
+        print(summarise(analysis))
 
     def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
         save_weights(

@@ -86,6 +86,7 @@ SMALL = {
     "roi_average_pool": [(2, 3)],
     "deform_psroi_pool": [(2, 3)],
     "nms": [("spread", 20), ("clustered", 20)],
+    "evaluation": [("COCO", 4, 3), ("VOC", 4, 3)],
 }
 """Loads of the benchmark scripts on which they take milliseconds."""
 

@@ -23,6 +23,7 @@ from rfcn.config.schema import Config
 from rfcn.datasets.image import read_image
 from rfcn.engine.checkpoint import load_checkpoint
 from rfcn.errors import DataError
+from rfcn.evaluation.result import Headline
 from rfcn.evaluation.voc import VOCResult
 from rfcn.experiment import draw_votes, run_experiment
 from rfcn.inference.detector import Detector
@@ -30,6 +31,7 @@ from rfcn.inference.detector import Detector
 FEW_STEPS = (
     *("train.iterations=4", "train.lr_steps=[]", "train.warmup_iterations=2"),
     *("runtime.pictures=0", "runtime.tensorboard=false", "runtime.log_every=1"),
+    "eval.report=false",
 )
 
 
@@ -232,6 +234,24 @@ def test_the_best_weights_are_those_of_the_highest_map(short, tmp_path: Path, mo
         for name in ("best", "last")
     )
     assert (best, last) == (2, 4)
+
+
+def test_figures_of_two_metrics_are_not_compared(short, tmp_path: Path, monkeypatch) -> None:
+    """As after a resume with another `eval.metric`."""
+    figures = [Headline("mAP@0.5", 0.5), *(Headline("AP", value) for value in (0.2, 0.4, 0.3))]
+    remaining = iter(figures)
+    monkeypatch.setattr(VOCResult, "headline", property(lambda self: next(remaining)))
+    run_experiment(short("eval.every=1", "eval.report=false"), tmp_path)
+    best = json.loads((tmp_path / "weights" / "best" / "config.json").read_text())["metrics"]
+    assert best["step"] == 3
+
+
+def test_cocos_figures_are_logged_and_its_ap_ranks_the_weights(short, tmp_path: Path) -> None:
+    result = run_experiment(short("eval.metric=coco"), tmp_path)
+    (measured,) = lines(tmp_path, "val/AP")
+    assert {"val/AP50", "val/AP75", "val/AP_small", "val/AR100", "val/AP/star"} < set(measured)
+    best = json.loads((tmp_path / "weights" / "best" / "config.json").read_text())["metrics"]
+    assert best["AP"] == measured["val/AP"] == result.headline.value
 
 
 def test_a_schedule_for_another_batch_size_is_said(short, tmp_path: Path, capsys) -> None:

@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("parts",),
     ("build",),
-    ("inference", "assessment", "stages", "inspection"),
+    ("inference", "assessment", "review", "stages", "inspection"),
     ("experiment",),
     ("reproduction",),
     ("cli",),

@@ -125,6 +125,7 @@ def test_source_archive_holds_what_a_build_needs(tmp_path):
         wanted = {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.*")}
         assert wanted <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "rfcn/ops/psroi_pool.py"} <= names
+    assert "rfcn/evaluation/page.html.j2" in names
     assert not any(name.endswith((".so", ".pyc")) for name in names)
 
 
@@ -133,7 +134,8 @@ def test_wheel_holds_the_configs_and_no_tests(wheel):
         names = set(archive.namelist())
     shipped = {f"rfcn/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert shipped <= names
-    assert {"rfcn/py.typed", "rfcn/inspection/page.html"} <= names
+    pages = {"rfcn/evaluation/page.html.j2", "rfcn/inspection/page.html.j2"}
+    assert {"rfcn/py.typed", *pages} <= names
     assert not any(name.startswith(("tests/", "csrc/")) for name in names)
     assert ("rfcn/_cpu.so" in names) == (COMPILER is not None)
     assert "-py3-none-" in wheel[0].name

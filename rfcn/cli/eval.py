@@ -2,8 +2,23 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rfcn.cli.options import add_device_option, add_output_option, add_override_option
+from rfcn.cli.options import (
+    add_device_option,
+    add_output_option,
+    add_override_option,
+    count_or_zero,
+)
+from rfcn.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from rfcn.config.schema import Config
+    from rfcn.datasets.sample import Dataset
+    from rfcn.evaluation.proposal_recall import ProposalRecall
+    from rfcn.inference.detector import Detector
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,18 +30,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detections",
         metavar="FILE",
-        help="score this detections.json instead of detecting anew",
+        help="score these instead of detecting anew: detections.json of an earlier run, a COCO "
+        "results list, or a folder with VOC's comp4_det_*.txt; with -o, analyse them there",
+    )
+    parser.add_argument(
+        "--submission",
+        metavar="FOLDER",
+        help="write the files that the benchmark of the data takes: comp4_det_SET_CLASS.txt, or a "
+        "COCO results list",
+    )
+    parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write the analysis and report.html (default: eval.report)",
+    )
+    parser.add_argument(
+        "--proposals",
+        metavar="N",
+        nargs="?",
+        type=count_or_zero,
+        const=2000,
+        help="measure, too, what up to N proposals a picture cover (default: 2000)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val as the stored config says, or its overrides; print the table."""
-    from rfcn.assessment import assess, rescore
+    from rfcn.assessment import assess, detections_file, rescore, write_submission
     from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
     from rfcn.engine.weights import check_classes
+    from rfcn.evaluation.analysis import summarise
     from rfcn.inference.detector import Detector
+    from rfcn.review import forget_review, review
 
     detector = Detector.from_pretrained(args.weights)
     config = override_config(detector.config, args.overrides)
@@ -37,13 +75,55 @@ def run(args: argparse.Namespace) -> int:
     dataset = with_proposals(config, pictures, "val")
     for note in dataset.notes:
         print(f"note: {note}")
-    if args.detections:
-        result = rescore(dataset, config, Path(args.detections))
-        return report(result, config, Path(args.detections).parent)
+    recall = None
+    if args.proposals:
+        recall = _recall(detector, config, pictures, args.proposals, device)
     output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
-    model = detector.with_config(config).model.to(device)
-    result = assess(model, dataset, config, device=device, output=output)
+    if args.detections:
+        file = Path(args.detections)
+        result = rescore(dataset, config, file)
+    else:
+        file = detections_file(output)
+        model = detector.with_config(config).model.to(device)
+        result = assess(model, dataset, config, device=device, output=output)
+    if args.submission:
+        files = write_submission(dataset, config, file, Path(args.submission))
+        print(f"submission: {len(files)} files in {args.submission}")
+    if args.detections and not (args.output or args.report or recall):
+        return report(result, config, file.parent)
+    if config.eval.report if args.report is None else args.report:
+        analysis = review(
+            dataset,
+            config,
+            file,
+            output,
+            result=result,
+            weights=Path(args.weights),
+            proposals=recall,
+        )
+        print(summarise(analysis))
+    else:
+        forget_review(output)
     return report(result, config, output)
+
+
+def _recall(
+    detector: "Detector",
+    config: "Config",
+    pictures: "Dataset",
+    count: int,
+    device: "torch.device",
+) -> "ProposalRecall":
+    """What up to `count` proposals a picture cover."""
+    from rfcn.build import with_proposals
+    from rfcn.config.loader import override_config
+    from rfcn.review import measure_proposals
+
+    if not hasattr(config.model.proposer, "test_proposals"):
+        raise ConfigError("--proposals: a detector of one stage has no proposals to measure.")
+    many = override_config(config, [f"model.proposer.test_proposals={count}"])
+    dataset = with_proposals(many, pictures, "val")
+    return measure_proposals(detector.with_config(many).model.to(device), dataset, many, most=count)
 
 
 def _run_of(weights: Path) -> str:

@@ -188,11 +188,15 @@ SOURCES: dict[str, Source] = {
     "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
     "train.scheme.iterations": _own("py-R-FCN: 80k (RPN), 120k (R-FCN), at 1 and 2 pictures"),
     "train.scheme.lr_steps": _own("py-R-FCN: 60k (RPN), 80k (R-FCN), at 1 and 2 pictures"),
+    "eval.metric": Source("auto", "auto", "auto", "VOC's for VOC, COCO's for COCO"),
+    "eval.max_detections": _own("COCO's own"),
+    "eval.coco_tool": _own("the same figures"),
     "eval.iou_thresholds": Source((0.5,), (0.5,), (0.5, 0.7)),
     "eval.devkit": Source(
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"
     ),
     "eval.every": _own(_RUN),
+    "eval.report": _own(_RUN),
     "eval.floor": _own(_GUARD),
     "runtime.device": _own(_RUN),
     "runtime.seed": Source(None, 3, None, "any seed will do"),

@@ -311,16 +311,27 @@ class Train(Section):
 class Eval(Section):
     """What is measured."""
 
+    metric: Literal["auto", "voc", "coco"] = "auto"
+    """`voc`: mean AP by area and by 11 points; `coco`: the twelve figures of COCO, of which AP is
+    the first; `auto`: that of the data's own benchmark. Either scores data of any format: COCO's
+    crowds are VOC's difficult objects, and the other way round."""
     iou_thresholds: Annotated[tuple[Overlap, ...], Field(min_length=1)] = (0.5, 0.7)
-    """Overlaps from which a detection counts."""
+    """VOC: overlaps from which a detection counts. (COCO has its own ten, 0.5 to 0.95.)"""
     devkit: bool = False
-    """Take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
+    """VOC: take the 11 recalls as multiples of the float 0.1, as VOC's own tools do, so that the
     11-point figures agree with them to the last digit."""
+    max_detections: tuple[Count, Count, Count] = (1, 10, 100)
+    """COCO: best detections of a picture and class that the three AR count; the rest the last."""
+    coco_tool: Literal["rfcn", "pycocotools", "faster-coco-eval"] = "rfcn"
+    """COCO: whose code scores. The figures are equal; ours takes a fraction of the time."""
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
     training has nothing to evaluate before its last stage."""
+    report: bool = True
+    """After the last evaluation, write its analysis and `report.html` (docs/evaluation.md)."""
     floor: Fraction | None = None
-    """mAP at the first threshold (area) below which the command ends with a failure."""
+    """The headline below which the command ends with a failure, 0..1: the mean AP (area) at the
+    first threshold of VOC's metric, AP of COCO's. It ranks the weights of a run too."""
 
 
 class Runtime(Section):

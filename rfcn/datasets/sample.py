@@ -1,8 +1,9 @@
 """What a data set gives: one picture with its truth. Every data set keeps to `Dataset`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -59,3 +60,25 @@ class Dataset(Protocol):
     def target(self, index: int) -> Target:
         """The truth of picture number `index`, without decoding it."""
         ...
+
+
+@runtime_checkable
+class COCOAnnotated(Protocol):
+    """A data set that keeps what COCO's own tools go by: ids, areas, crowds, boxes as written."""
+
+    category_ids: Sequence[int | str]
+    """The file's id of each class, in label order."""
+    original_ids: Sequence[int | str]
+    """The file's id of each picture."""
+
+    def annotations(self, index: int) -> Any:
+        """Of picture number `index`, as the file has them: boxes [A, 4] float64 x, y, width,
+        height; labels [A] int64, 1..C; areas [A] float64; crowd [A] bool."""
+        ...
+
+
+def coco_annotations(dataset: Dataset) -> COCOAnnotated | None:
+    """The data set, or the one that a wrapper such as `WithProposals` holds, where it has COCO's
+    own annotations."""
+    inner = getattr(dataset, "dataset", dataset)
+    return inner if isinstance(inner, COCOAnnotated) else None

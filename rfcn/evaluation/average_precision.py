@@ -124,7 +124,7 @@ def voc_ap(
     required = int(np.count_nonzero(~truths.difficult))
     curves = []
     for threshold in iou_thresholds:
-        right, counts = _judge(overlap, nearest, truths.difficult, threshold)
+        right, counts = judge(overlap, nearest, truths.difficult, threshold)
         curves.append(
             _curve(threshold, right[counts], ranked.scores[counts], required, recall_points)
         )
@@ -138,23 +138,47 @@ def best_overlaps(
 
     -> [D] IoU in 0..1 and [D] index into `truths` (-1, with IoU 0, where the picture has none).
     """
+    overlap = np.zeros(len(detections.scores))
+    nearest = np.full(len(detections.scores), -1, dtype=np.int64)
+    for pairs in pairs_in_pictures(detections, truths, inclusive=inclusive):
+        rows, first_pair = np.unique(pairs.detections, return_index=True)
+        overlap[rows] = np.maximum.reduceat(pairs.iou, first_pair)
+        best_pair = np.flatnonzero(pairs.iou == overlap[pairs.detections])
+        _, first_best = np.unique(pairs.detections[best_pair], return_index=True)
+        nearest[rows] = pairs.truths[best_pair[first_best]]
+    return overlap, nearest
+
+
+class Pairs(NamedTuple):
+    """Detections beside ground-truth boxes of their picture: N pairs, in order of detections."""
+
+    detections: Ints
+    """[N] index of the detection, non-decreasing."""
+    truths: Ints
+    """[N] index of the ground-truth box, in the order given within a detection."""
+    iou: Floats
+    """[N] their IoU."""
+
+    def take(self, rows: Bools | Ints) -> "Pairs":
+        """Those of a mask [N] or of a list of indices."""
+        return Pairs(self.detections[rows], self.truths[rows], self.iou[rows])
+
+
+def pairs_in_pictures(
+    detections: ClassDetections, truths: ClassTruths, *, inclusive: bool = False
+) -> Iterator[Pairs]:
+    """Every detection with every ground-truth box of its picture, in parts of bounded size."""
     by_picture = np.argsort(truths.pictures, kind="stable")
     pictures = truths.pictures[by_picture]
     start = np.searchsorted(pictures, detections.pictures, side="left")
     count = np.searchsorted(pictures, detections.pictures, side="right") - start
-    overlap = np.zeros(len(detections.scores))
-    nearest = np.full(len(detections.scores), -1, dtype=np.int64)
     for rows in _chunks(count):
         pair_row = np.repeat(rows, count[rows])
         first_pair = np.cumsum(count[rows]) - count[rows]
         within = np.arange(len(pair_row)) - np.repeat(first_pair, count[rows])
         pair_truth = by_picture[start[pair_row] + within]
-        values = _iou_of_pairs(detections.boxes[pair_row], truths.boxes[pair_truth], inclusive)
-        overlap[rows] = np.maximum.reduceat(values, first_pair)
-        best_pair = np.flatnonzero(values == overlap[pair_row])
-        _, first_best = np.unique(pair_row[best_pair], return_index=True)
-        nearest[rows] = pair_truth[best_pair[first_best]]
-    return overlap, nearest
+        boxes = detections.boxes[pair_row], truths.boxes[pair_truth]
+        yield Pairs(pair_row, pair_truth, _iou_of_pairs(*boxes, inclusive))
 
 
 def _chunks(count: Ints) -> Iterator[Ints]:
@@ -176,10 +200,13 @@ def _iou_of_pairs(a: Floats, b: Floats, inclusive: bool) -> Floats:
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def _judge(
+def judge(
     overlap: Floats, nearest: Ints, difficult: Bools, threshold: float
 ) -> tuple[Bools, Bools]:
-    """Which ranked detections are right, and which count at all: two masks [D]."""
+    """Which ranked detections are right, and which count at all: two masks [D].
+
+    overlap, nearest: [D], as of `best_overlaps`, by falling score; difficult: [G].
+    """
     hit = (overlap >= threshold) & (nearest >= 0)
     counts = np.ones(len(hit), dtype=np.bool_)
     counts[hit] = ~difficult[nearest[hit]]

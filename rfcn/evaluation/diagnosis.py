@@ -1,5 +1,7 @@
 """Why is the mean AP zero? Scores the detections again under the usual mistakes."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from rfcn.evaluation.average_precision import (
@@ -19,20 +21,42 @@ SCALE_SAMPLE = (10, 10)
 """The scale of the boxes is sought in so many pictures, by so many boxes of each."""
 
 
+FRACTION = 1.5
+"""Boxes of which no coordinate is larger are fractions of the sides, not pixels; a little beyond 1
+lie those that were not cut at the edge."""
+PIXELS = 8
+"""Boxes of which one coordinate is larger are in pixels."""
+
+READINGS: dict[str, Callable[[Floats], Floats]] = {
+    "(y1, x1, y2, x2)": lambda boxes: boxes[:, [1, 0, 3, 2]],
+    "(x, y, width, height)": lambda boxes: np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]),
+    "(centre x, centre y, width, height)": lambda boxes: np.hstack(
+        [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2]
+    ),
+    "(x1, y1, x1 + x2, y1 + y2), corners that were taken for sides,": lambda boxes: np.hstack(
+        [boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]
+    ),
+}
+"""What else four numbers may mean, and the corners they then are. (A box whose second corner lies
+before its first is refused earlier, so that the sides of most data sets never come so far.)"""
+
+
 def explain_zero(
     mean_ap: float | None,
     detections: ClassDetections,
     labels: Ints,
     truths: ClassTruths,
     truth_labels: Ints,
+    *,
+    name: str = "mean AP",
 ) -> str | None:
     """A paragraph on the likely cause of a mean AP below 0.05, else None.
 
-    detections, truths: those of all classes together; labels: [D] and [G].
+    detections, truths: those of all classes together; labels: [D] and [G]. name: of the figure.
     """
     if mean_ap is None or mean_ap >= NEARLY_ZERO:
         return None
-    says = f"The mean AP is {mean_ap:.4f}. "
+    says = f"The {name} is {mean_ap:.4f}. "
     if len(labels) == 0:
         return says + (
             "There are no detections at all. Lower the score threshold; if that does not help, the "
@@ -51,11 +75,18 @@ def explain_zero(
             "classes are wrong. Compare the class list of the weights, and its order, with that of "
             "the data."
         )
-    swapped = detections._replace(boxes=detections.boxes[:, [1, 0, 3, 2]])
-    if _agnostic_ap(swapped, truths) >= TELLING:
-        return says + (
-            "Read as (y1, x1, y2, x2) the boxes would be right: they must be (x1, y1, x2, y2)."
-        )
+    for name, read in READINGS.items():
+        if _agnostic_ap(detections._replace(boxes=read(detections.boxes)), truths) >= TELLING:
+            return says + (
+                f"Read as {name} the boxes would be right: they must be (x1, y1, x2, y2)."
+            )
+    for shift in (1, -1):
+        moved = detections._replace(pictures=detections.pictures + shift)
+        if _agnostic_ap(moved, truths) >= TELLING:
+            return says + (
+                f"They fit the {'next' if shift > 0 else 'previous'} picture of the data set: the "
+                "order of the pictures was lost between detector and evaluation."
+            )
     return says + (_scale_sentence(detections, truths) or _nothing_found(detections, truths))
 
 
@@ -77,7 +108,14 @@ def _mean_ap(
 
 
 def _scale_sentence(detections: ClassDetections, truths: ClassTruths) -> str | None:
-    """Says so when most boxes fit after being scaled, picture by picture."""
+    """Says so when most boxes fit after being scaled, picture by picture, or need no trial."""
+    largest = detections.boxes.max()
+    if _side(detections.boxes).any() and largest <= FRACTION and truths.boxes.max() > PIXELS:
+        return (
+            f"No coordinate of a detection is larger than {largest:.3g}: the boxes "
+            "are fractions of the sides of the picture. Multiply x by its width and y by its "
+            "height; boxes must be in pixels of the original picture."
+        )
     fits = []
     for picture in np.unique(truths.pictures)[: SCALE_SAMPLE[0]]:
         in_picture = np.flatnonzero(detections.pictures == picture)

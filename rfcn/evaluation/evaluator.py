@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from rfcn.evaluation.result import Result
 from rfcn.structures import Detections, ImageBatch, Pyramid
 
 
@@ -19,8 +20,8 @@ class Evaluator(Protocol):
     def update(self, ids: Sequence[str], detections: Sequence[Detections]) -> None:
         """Adds the detections of some pictures, named by their ids."""
 
-    def compute(self) -> Any:
-        """The result: an object with `summary() -> dict[str, float]`."""
+    def compute(self) -> Result:
+        """What they are worth."""
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rfcn.evaluation.average_precision import Curve
-from rfcn.evaluation.voc import ClassResult, VOCResult
+from rfcn.evaluation.result import ClassScores, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ MOST_POINTS = 2000
 """A curve is thinned to so many points before it is drawn."""
 
 
-def draw_pr_curves(result: VOCResult, path: str | Path) -> None:
+def draw_pr_curves(result: Result, path: str | Path) -> None:
     """Writes a PNG: a panel a class, precision over recall at each IoU threshold, with its AP."""
     from matplotlib.figure import Figure
 
@@ -28,7 +28,7 @@ def draw_pr_curves(result: VOCResult, path: str | Path) -> None:
     figure = Figure(figsize=(2.6 * columns + 0.4, 2.5 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for panel, one in zip(panels, result.classes, strict=False):
-        _draw_class(panel, one, result.iou_thresholds)
+        _draw_class(panel, one)
     for panel in panels[len(result.classes) :]:
         panel.set_axis_off()
     figure.supxlabel("recall", fontsize=10)
@@ -36,7 +36,7 @@ def draw_pr_curves(result: VOCResult, path: str | Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _draw_class(panel: "Axes", one: ClassResult, thresholds: tuple[float, ...]) -> None:
+def _draw_class(panel: "Axes", one: ClassScores) -> None:
     # A dollar sign would start a formula.
     title = one.name.replace("$", r"\$")
     panel.set_title(f"{title} ({one.truths} boxes)", fontsize=9, loc="left")
@@ -44,7 +44,7 @@ def _draw_class(panel: "Axes", one: ClassResult, thresholds: tuple[float, ...]) 
     panel.grid(color="0.9", linewidth=0.6)
     panel.tick_params(labelsize=8, length=0)
     panel.spines[["top", "right"]].set_visible(False)
-    for index, (threshold, curve) in enumerate(zip(thresholds, one.curves, strict=True)):
+    for index, curve in enumerate(one.curves):
         figure = "n/a" if curve.ap is None else f"{100 * curve.ap:.1f}"
         recall, precision = _thinned(curve)
         panel.plot(
@@ -52,7 +52,7 @@ def _draw_class(panel: "Axes", one: ClassResult, thresholds: tuple[float, ...]) 
             precision,
             color=COLOURS[index % len(COLOURS)],
             linewidth=1.4,
-            label=f"AP@{threshold:g} {figure}",
+            label=f"AP@{curve.iou_threshold:g} {figure}",
         )
     panel.legend(fontsize=7.5, loc="lower left", handlelength=1.2, edgecolor="none", framealpha=0.8)
 

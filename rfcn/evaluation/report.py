@@ -11,16 +11,17 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from rfcn.evaluation.pr_curves import draw_pr_curves
-from rfcn.evaluation.voc import ClassResult, VOCResult
+from rfcn.evaluation.result import Result
 
 NOT_AVAILABLE = "n/a"
 UNLIMITED = 10_000
 
 
-def print_table(result: VOCResult, *, console: Console | None = None) -> None:
+def print_table(result: Result, *, console: Console | None = None) -> None:
     """A row for each class, then the means, then what a reader must know about them.
 
-    AP is in percent: by area at each threshold, and by 11 points at the first.
+    AP is in percent. VOC: by area at each threshold, and by 11 points at the first. COCO: over ten
+    thresholds, at 0.5 and at 0.75, the other figures below.
 
     Colour appears on a terminal only, and never with NO_COLOR; a console that cannot show Unicode
     gets ASCII lines.
@@ -32,19 +33,21 @@ def print_table(result: VOCResult, *, console: Console | None = None) -> None:
         pad_edge=False,
     )
     table.add_column("class", overflow="fold")
-    shown = len(result.iou_thresholds) + 1
-    for name in ("pictures", "boxes", "found", *_figure_names(result)[:shown]):
+    means = result.figures()
+    shown = list(means)[: result.columns]
+    for name in ("pictures", "boxes", "found", *shown):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.classes:
         counts = (str(one.pictures), str(one.truths), str(one.detections))
-        table.add_row(_plain(one.name), *counts, *map(_percent, _figures(one)[:shown]))
+        figures = one.figures()
+        table.add_row(_plain(one.name), *counts, *(_percent(figures[name]) for name in shown))
     table.add_section()
     totals = (
         str(result.pictures),
         str(sum(one.truths for one in result.classes)),
         str(sum(one.detections for one in result.classes)),
     )
-    table.add_row("mean", *totals, *map(_percent, _means(result)[:shown]), style="bold")
+    table.add_row("mean", *totals, *(_percent(means[name]) for name in shown), style="bold")
     width = console.width
     if not console.is_terminal:
         # A file or a pipe has no width of its own: nothing is folded or cut there.
@@ -52,17 +55,17 @@ def print_table(result: VOCResult, *, console: Console | None = None) -> None:
         console.width = max(width, Measurement.get(console, options, table).maximum)
     console.print(table)
     console.width = width
-    for sentence in notes(result):
+    for sentence in (*result.remarks(), *notes(result)):
         console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def notes(result: VOCResult) -> list[str]:
+def notes(result: Result) -> list[str]:
     """What a reader must know beside the figures, a sentence or paragraph each."""
     absent = [one.name for one in result.classes if one.truths == 0]
     says = []
     if absent:
         says.append(
-            f"The mean is over {result.classes_with_truth} of {len(result.classes)} classes; "
+            f"The mean is over {classes_with_truth(result)} of {len(result.classes)} classes; "
             f"without ground truth (n/a): {', '.join(absent)}."
         )
     if result.pictures_missing:
@@ -75,7 +78,7 @@ def notes(result: VOCResult) -> list[str]:
     return says
 
 
-def write_report(result: VOCResult, folder: str | Path) -> list[Path]:
+def write_report(result: Result, folder: str | Path) -> list[Path]:
     """Writes metrics.json, per_class.csv and pr_curves.png; -> their paths.
 
     A figure that does not exist is null in the JSON and n/a in the CSV.
@@ -90,21 +93,22 @@ def write_report(result: VOCResult, folder: str | Path) -> list[Path]:
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(
-            ("class", "pictures", "boxes", "difficult", "detections", *_figure_names(result))
+            ("class", "pictures", "boxes", "difficult", "detections", *result.figures())
         )
         for one in result.classes:
             counts = (one.name, one.pictures, one.truths, one.difficult, one.detections)
-            writer.writerow((*counts, *map(_exact, _figures(one))))
+            writer.writerow((*counts, *map(_exact, one.figures().values())))
     draw_pr_curves(result, curves)
     return [metrics, table, curves]
 
 
-def _as_json(result: VOCResult) -> dict[str, Any]:
+def _as_json(result: Result) -> dict[str, Any]:
     return {
+        "metric": result.metric,
         "pictures": result.pictures,
         "pictures_missing": result.pictures_missing,
-        "classes_with_truth": result.classes_with_truth,
-        "mean": dict(zip(_figure_names(result), _means(result), strict=True)),
+        "classes_with_truth": classes_with_truth(result),
+        "mean": result.figures(),
         "classes": [
             {
                 "name": one.name,
@@ -112,7 +116,7 @@ def _as_json(result: VOCResult) -> dict[str, Any]:
                 "boxes": one.truths,
                 "difficult": one.difficult,
                 "detections": one.detections,
-                **dict(zip(_figure_names(result), _figures(one), strict=True)),
+                **one.figures(),
             }
             for one in result.classes
         ],
@@ -120,18 +124,9 @@ def _as_json(result: VOCResult) -> dict[str, Any]:
     }
 
 
-def _figure_names(result: VOCResult) -> list[str]:
-    areas = [f"AP@{threshold:g}" for threshold in result.iou_thresholds]
-    return [*areas, *(f"{name}/11pt" for name in areas)]
-
-
-def _figures(one: ClassResult) -> list[float | None]:
-    return [*(curve.ap for curve in one.curves), *(curve.ap_11pt for curve in one.curves)]
-
-
-def _means(result: VOCResult) -> list[float | None]:
-    areas = [result.mean_ap(threshold) for threshold in result.iou_thresholds]
-    return [*areas, *(result.mean_ap_11pt(threshold) for threshold in result.iou_thresholds)]
+def classes_with_truth(result: Result) -> int:
+    """Over how many classes the means are taken."""
+    return sum(one.truths > 0 for one in result.classes)
 
 
 def _percent(value: float | None) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from rfcn.errors import ConfigError, DataError
+from rfcn.errors import ConfigError
 from rfcn.evaluation.average_precision import (
     DEVKIT_TENTHS,
     TENTHS,
@@ -20,8 +19,10 @@ from rfcn.evaluation.average_precision import (
     average_precision,
     voc_ap,
 )
+from rfcn.evaluation.collector import Collector, check_boxes, numbers_of, stack, stack_boxes
 from rfcn.evaluation.diagnosis import explain_zero
-from rfcn.structures import Detections, Target
+from rfcn.evaluation.result import Headline
+from rfcn.structures import Target
 
 __all__ = ["ClassResult", "VOCEvaluator", "VOCResult", "average_precision", "voc_ap"]
 
@@ -42,6 +43,11 @@ class ClassResult:
     curves: tuple[Curve, ...]
     """One a threshold, in the order of `VOCResult.iou_thresholds`."""
 
+    def figures(self) -> dict[str, float | None]:
+        """`AP@0.5`, ... by area, then `AP@0.5/11pt`, ...; None without ground truth."""
+        areas = {f"AP@{curve.iou_threshold:g}": curve.ap for curve in self.curves}
+        return areas | {f"AP@{one.iou_threshold:g}/11pt": one.ap_11pt for one in self.curves}
+
 
 @dataclass(frozen=True)
 class VOCResult:
@@ -57,6 +63,19 @@ class VOCResult:
     diagnosis: str | None = None
     """A paragraph on the likely cause when the mean AP is (nearly) zero."""
 
+    metric = "voc"
+
+    @property
+    def headline(self) -> Headline:
+        """The mean AP (area) at the first threshold."""
+        first = self.iou_thresholds[0]
+        return Headline(f"mAP@{first:g}", self.mean_ap(first))
+
+    @property
+    def columns(self) -> int:
+        """The areas, and the 11-point figure at the first threshold."""
+        return len(self.iou_thresholds) + 1
+
     @property
     def classes_with_truth(self) -> int:
         """Over how many classes the means are taken."""
@@ -71,6 +90,15 @@ class VOCResult:
         """Mean 11-point AP over the classes with ground truth, 0..1; None without any."""
         curves = self._curves(iou_threshold)
         return _mean([curve.ap_11pt for curve in curves])
+
+    def figures(self) -> dict[str, float | None]:
+        """The means of what `ClassResult.figures` names."""
+        areas = {f"AP@{one:g}": self.mean_ap(one) for one in self.iou_thresholds}
+        return areas | {f"AP@{one:g}/11pt": self.mean_ap_11pt(one) for one in self.iou_thresholds}
+
+    def remarks(self) -> list[str]:
+        """None: the table says it all."""
+        return []
 
     def summary(self) -> dict[str, float]:
         """Every figure under a flat name: `mAP@0.5`, `mAP@0.5/11pt`, `AP@0.5/<class>`, ...
@@ -91,7 +119,7 @@ class VOCResult:
         return [one.curves[index] for one in self.classes]
 
 
-class VOCEvaluator:
+class VOCEvaluator(Collector):
     """Collects detections picture by picture, then scores them all.
 
     Boxes are half-open pixels of the original pictures, on both sides. A half-open side is as long
@@ -114,65 +142,22 @@ class VOCEvaluator:
                 f"eval.iou_thresholds is {list(iou_thresholds)}: name at least one overlap, each "
                 "above 0 and at most 1."
             )
-        self._class_names = tuple(class_names)
+        super().__init__(ground_truths, class_names)
         self._thresholds = tuple(iou_thresholds)
         self._recall_points = DEVKIT_TENTHS if devkit else TENTHS
-        self._number = {name: number for number, name in enumerate(ground_truths)}
-        self._detections: dict[str, Detections] = {}
         for name, target in ground_truths.items():
             where = f"the ground truth of picture {name!r}"
-            _check_boxes(target.boxes, target.labels, len(self._class_names), where)
-        self._truth_labels = _stack([target.labels for target in ground_truths.values()])
+            check_boxes(target.boxes, target.labels, len(self._class_names), where)
+        self._truth_labels = stack([target.labels for target in ground_truths.values()])
         self._truths = ClassTruths(
-            boxes=_stack_boxes([target.boxes for target in ground_truths.values()]),
-            difficult=_stack([target.difficult for target in ground_truths.values()]).astype(bool),
-            pictures=_numbers([len(target.labels) for target in ground_truths.values()]),
+            boxes=stack_boxes([target.boxes for target in ground_truths.values()]),
+            difficult=stack([target.difficult for target in ground_truths.values()]).astype(bool),
+            pictures=numbers_of([len(target.labels) for target in ground_truths.values()]),
         )
-
-    @property
-    def detections(self) -> Mapping[str, Detections]:
-        """What was collected so far, by picture, on the CPU."""
-        return self._detections
-
-    def reset(self) -> None:
-        """Forgets all detections."""
-        self._detections.clear()
-
-    def update(self, ids: Sequence[str], detections: Sequence[Detections]) -> None:
-        """Adds the detections of some pictures, which keep the evaluator's memory, not the GPU's.
-
-        Raises DataError for an unknown picture, a picture given twice, a label outside 1..C, a
-        score or a box that is not finite, and a box with a negative side.
-        """
-        if len(ids) != len(detections):
-            raise ValueError(f"{len(ids)} pictures but detections of {len(detections)}")
-        for name, found in zip(ids, detections, strict=True):
-            if name not in self._number:
-                raise DataError(
-                    f"picture {name!r} is not in the ground truth, which holds "
-                    f"{len(self._number)} pictures{_example(self._number)}: detections and ground "
-                    "truth must be of the same data set and split."
-                )
-            if name in self._detections:
-                raise DataError(f"picture {name!r} came twice: each may be scored only once.")
-            found = found.to("cpu")
-            where = f"the detections of picture {name!r}"
-            _check_boxes(found.boxes, found.labels, len(self._class_names), where)
-            if not bool(found.scores.isfinite().all()):
-                raise DataError(f"a score in {where} is NaN or infinite: nothing was scored.")
-            self._detections[name] = found
 
     def compute(self) -> VOCResult:
         """Scores what was collected; may be called again after more updates."""
-        names = [name for name in self._number if name in self._detections]
-        found = [self._detections[name] for name in names]
-        labels = _stack([one.labels for one in found])
-        numbers = np.array([self._number[name] for name in names], dtype=np.int64)
-        detections = ClassDetections(
-            boxes=_stack_boxes([one.boxes for one in found]),
-            scores=_stack([one.scores for one in found]).astype(np.float64),
-            pictures=numbers[_numbers([len(one) for one in found])],
-        )
+        detections, labels = self.collected()
         classes = tuple(
             self._score_class(name, detections, labels == label, self._truth_labels == label)
             for label, name in enumerate(self._class_names, start=1)
@@ -181,7 +166,7 @@ class VOCEvaluator:
             classes=classes,
             iou_thresholds=self._thresholds,
             pictures=len(self._number),
-            pictures_missing=len(self._number) - len(names),
+            pictures_missing=len(self._number) - len(self.detections),
         )
         mean = result.mean_ap(min(self._thresholds))
         diagnosis = explain_zero(mean, detections, labels, self._truths, self._truth_labels)
@@ -204,42 +189,6 @@ class VOCEvaluator:
             detections=len(mine.scores),
             curves=tuple(curves),
         )
-
-
-def _check_boxes(boxes: torch.Tensor, labels: torch.Tensor, classes: int, where: str) -> None:
-    if not bool(boxes.isfinite().all()):
-        raise DataError(f"a box in {where} is NaN or infinite: nothing was scored.")
-    reversed_ = (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
-    if bool(reversed_.any()):
-        box = boxes[reversed_][0].tolist()
-        raise DataError(
-            f"a box in {where} has a negative side, {box}: boxes are (x1, y1, x2, y2), not "
-            "(x, y, width, height) or a centre and two sides."
-        )
-    unknown = (labels < 1) | (labels > classes)
-    if bool(unknown.any()):
-        raise DataError(
-            f"label {int(labels[unknown][0])} in {where} is unknown: with {classes} classes the "
-            f"labels are 1..{classes} (0 is background)."
-        )
-
-
-def _example(names: Mapping[str, int]) -> str:
-    return f" (such as {next(iter(names))!r})" if names else ""
-
-
-def _stack(columns: Sequence[torch.Tensor]) -> np.ndarray:
-    return torch.cat([*columns, torch.zeros(0, dtype=torch.int64)]).cpu().numpy()
-
-
-def _stack_boxes(boxes: Sequence[torch.Tensor]) -> np.ndarray:
-    stacked = torch.cat([one.reshape(-1, 4) for one in boxes]) if boxes else torch.zeros(0, 4)
-    return stacked.cpu().numpy().astype(np.float64)
-
-
-def _numbers(lengths: Sequence[int]) -> np.ndarray:
-    """0 repeated lengths[0] times, 1 repeated lengths[1] times, ..."""
-    return np.repeat(np.arange(len(lengths)), np.array(lengths, dtype=np.int64))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

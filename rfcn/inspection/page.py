@@ -33,7 +33,7 @@ def page(report: Report) -> str:
     """The whole page. Pictures that show something wrong are read again for it."""
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    ).from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+    ).from_string((Path(__file__).parent / "page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         report=report,
         summary=summary(report),

@@ -31,7 +31,7 @@ class Outcome:
     row: str
     seed: int
     mean_ap: dict[str, float | None]
-    """mAP (area) by IoU threshold, 0..1."""
+    """Mean AP by IoU threshold, 0..1: VOC's by area, COCO's by 101 recalls."""
     images: int
     """Pictures seen in training, each as often as it was seen."""
     train_seconds: float
@@ -90,11 +90,10 @@ def run_row(
     result = run_experiment(config, folder, resume=resume, overwrite=not resume)
     if isinstance(result, int):
         return result
-    thresholds = config.eval.iou_thresholds
     outcome = Outcome(
         row=row.name,
         seed=config.runtime.seed,
-        mean_ap={f"{one:g}": result.mean_ap(one) for one in thresholds},
+        mean_ap={f"{one:g}": result.mean_ap(one) for one in result.iou_thresholds},
         images=_images_seen(folder),
         train_seconds=_train_seconds(folder, config.train.batch_size),
         test_seconds=_test_seconds(folder, config),

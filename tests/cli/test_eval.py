@@ -33,7 +33,8 @@ def test_the_weights_give_exactly_the_figures_of_training(trained_run, evaluated
 
 def test_it_leaves_files_and_pictures(evaluated: Path) -> None:
     names = {path.name for path in (evaluated / "eval").iterdir()}
-    assert names == {"metrics.json", "per_class.csv", "pr_curves.png", "detections.json"}
+    assert names >= {"metrics.json", "per_class.csv", "pr_curves.png", "detections.json"}
+    assert names >= {"report.html", "analysis.json", "confusion.png", "errors.csv"}
     assert len(list((evaluated / "pictures" / "detections").iterdir())) == 2
 
 
@@ -45,6 +46,20 @@ def test_e8_saved_detections_give_the_same_table(
     table = trained_run.said.partition(" class ")[2].partition("weights:")[0]
     assert table in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["detections.json"]
+
+
+def test_e8_the_submission_scores_the_same(
+    trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "-w", str(trained_run.weights), "--detections"]
+    file = trained_run.output / "eval" / "detections.json"
+    assert main([*words, str(file), "--submission", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    table = said.partition(" class ")[2]
+    assert f"submission: 8 files in {tmp_path}\n" in said
+    assert (tmp_path / "comp4_det_val_star.txt").is_file()
+    assert main([*words, str(tmp_path)]) == 0
+    assert table.partition("weights:")[0] in capsys.readouterr().out
 
 
 def test_the_folder_is_named_after_the_run(
@@ -63,6 +78,41 @@ def test_what_a_test_does_can_be_overridden(trained_run, tmp_path: Path) -> None
     file = tmp_path / "eval" / "detections.json"
     found = json.loads(file.read_text())["pictures"]
     assert [len(one["scores"]) for one in found] == [1, 1, 1]
+
+
+def test_the_report_can_be_left_out(trained_run, evaluated: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(evaluated, tmp_path / "again")
+    words = ["eval", "-w", str(trained_run.weights), "-o", str(output), "--no-report"]
+    assert main(words) == 0
+    assert not (output / "eval" / "report.html").exists()  # it would be of other detections
+    assert not (output / "eval" / "analysis.json").exists()
+
+
+def test_saved_detections_are_analysed_where_a_folder_is_named(
+    trained_run, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = evaluated / "eval" / "detections.json"
+    words = ["eval", "-w", str(trained_run.weights), "--detections", str(file)]
+    assert main([*words, "-o", str(tmp_path), "--proposals", "5"]) == 0
+    said = capsys.readouterr().out
+    assert f"report:   {tmp_path / 'eval' / 'report.html'}" in said
+    assert "mAP@0.5" in said
+    content, before = (
+        json.loads((folder / "eval" / "analysis.json").read_text())
+        for folder in (tmp_path, evaluated)
+    )
+    assert content.pop("proposals")["counts"] == [1, 2, 5]
+    assert before.pop("proposals") is None
+    assert content == before
+
+
+def test_training_ends_with_the_same_analysis(trained_run, evaluated: Path) -> None:
+    ours, theirs = (
+        (folder / "eval" / "analysis.json").read_bytes()
+        for folder in (evaluated, trained_run.output)
+    )
+    assert ours == theirs
+    assert "95 % interval" in trained_run.said
 
 
 def test_a_map_below_the_floor_ends_with_1(trained_run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +162,7 @@ def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
     file = tmp_path / "detections.json"
     words = ("eval", "-w", trained_run.weights, "--detections", file)
     assert f"{file}: cannot be read" in fault(*words, code=3)
-    file.write_text("[]")
+    file.write_text("{}")
     assert f"{file}: is not a file of detections" in fault(*words, code=3)
 
 

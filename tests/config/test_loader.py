@@ -270,7 +270,7 @@ def test_c1_unknown_key_gives_file_line_and_nearest_name(tmp_path: Path) -> None
 
 
 def test_c1_unlike_any_name_lists_the_names(tmp_path: Path) -> None:
-    assert "The keys of eval are: iou_thresholds, devkit" in fault(tmp_path, "eval: {xyz: 1}")
+    assert "The keys of eval are: metric, iou_thresholds" in fault(tmp_path, "eval: {xyz: 1}")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_e9_another_order_of_classes():
     assert "the boxes are right and the classes are wrong" in says
 
 
-@pytest.mark.parametrize("scale", [1.6, 0.4, 1 / 640])
+@pytest.mark.parametrize("scale", [1.6, 0.4, 0.05])
 def test_e9_boxes_at_another_scale(scale):
     truths, found = scene()
     says = diagnosis(truths, changed(found, boxes=lambda one: one.boxes * scale))
@@ -91,6 +91,49 @@ def test_e9_boxes_with_x_and_y_swapped():
     swap = [1, 0, 3, 2]
     says = diagnosis(truths, changed(found, boxes=lambda one: (one.boxes + right)[:, swap]))
     assert "Read as (y1, x1, y2, x2) the boxes would be right" in says
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "second", "written"),
+    [
+        ("Read as (x, y, width, height)", 50, 130, lambda a, b: (a, b - a)),
+        ("Read as (centre x, centre y, width, height)", 20, 150, lambda a, b: ((a + b) / 2, b - a)),
+        ("corners that were taken for sides", 50, 130, lambda a, b: (a, a + b)),
+    ],
+    ids=["xywh", "cxcywh", "added"],
+)
+def test_e9_boxes_written_in_another_form(words, first, second, written):
+    """Near the corner of the picture, where no such box is refused for a negative side."""
+    truths, found = scene()
+    corners = torch.tensor([first, first, second, second])
+    truths = {
+        name: Target(one.boxes / 20 + corners, one.labels, one.difficult)
+        for name, one in truths.items()
+    }
+
+    def write(one):
+        boxes = one.boxes / 20 + corners
+        return torch.cat(written(boxes[:, :2], boxes[:, 2:]), dim=1)
+
+    assert words in diagnosis(truths, changed(found, boxes=write))
+
+
+def test_e9_boxes_as_fractions_of_the_sides():
+    truths, found = scene()
+    sides = torch.tensor([640.0, 480.0, 640.0, 480.0])
+    says = diagnosis(truths, changed(found, boxes=lambda one: one.boxes / sides))
+    assert "fractions of the sides of the picture" in says
+    assert "Multiply x by its width and y by its height" in says
+
+
+@pytest.mark.parametrize(("shift", "word"), [(1, "previous"), (-1, "next")])
+def test_e9_detections_of_the_neighbouring_picture(shift, word):
+    truths, found = scene()
+    names = list(truths)
+    moved = {
+        names[n + shift]: found[name] for n, name in enumerate(names) if 0 <= n + shift < len(names)
+    }
+    assert f"fit the {word} picture" in diagnosis(truths, moved)
 
 
 def test_boxes_without_any_sense_are_called_unlearned():

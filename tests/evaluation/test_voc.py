@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -235,6 +236,54 @@ def test_random_cases_match_the_exact_definition(slow_ap, case, threshold):
     known = [float(exact[0]) for exact in expected if exact is not None]
     mean = sum(known) / len(known) if known else None
     assert result.mean_ap(threshold) == (mean if mean is None else pytest.approx(mean, abs=1e-12))
+
+
+def random_case(random: np.random.Generator) -> tuple[dict[str, Target], dict[str, Detections]]:
+    """Small whole coordinates, so that ties of overlap abound; copies of boxes; few scores."""
+    truths, found = {}, {}
+    for number in range(random.integers(1, 5)):
+        count = int(random.integers(0, 5))
+        corners = random.integers(0, 7, (count, 2))
+        boxes = np.concatenate([corners, corners + random.integers(0, 5, (count, 2))], axis=1)
+        truths[str(number)] = Target(
+            torch.from_numpy(boxes).float(),
+            torch.from_numpy(random.integers(1, 4, count)),
+            torch.from_numpy(random.random(count) < 0.25),
+        )
+        if random.random() < 0.1:
+            continue
+        many = int(random.integers(0, 9))
+        corners = random.integers(0, 7, (many, 2))
+        mine = np.concatenate([corners, corners + random.integers(0, 5, (many, 2))], axis=1)
+        labels = random.integers(1, 4, many)
+        for place in np.flatnonzero(random.random(many) < 0.7 * (count > 0)):
+            copied = random.integers(count)
+            mine[place], labels[place] = boxes[copied], truths[str(number)].labels[copied]
+        scores = random.choice([0.25, 0.5, 0.75], many).astype(np.float32)
+        found[str(number)] = Detections(
+            torch.from_numpy(mine).float(), torch.from_numpy(scores), torch.from_numpy(labels)
+        )
+    return truths, found
+
+
+def test_e6_five_hundred_random_cases_match_the_exact_definition(slow_ap):
+    random = np.random.default_rng(0)
+    available = middling = 0
+    for _ in range(500):
+        truths, found = random_case(random)
+        threshold = float(random.choice([0.1, 0.5, 0.75]))
+        result = score(truths, found, iou_thresholds=(threshold,))
+        for label, one in enumerate(result.classes, start=1):
+            exact = slow_ap(truths, found, label, threshold)
+            (curve,) = one.curves
+            assert (curve.ap is None) == (exact is None)
+            if exact is not None:
+                assert curve.ap == pytest.approx(float(exact[0]), abs=1e-9)
+                assert curve.ap_11pt == pytest.approx(float(exact[1]), abs=1e-9)
+                available += 1
+                middling += 0 < curve.ap < 1
+    assert available > 900
+    assert middling > 200
 
 
 # ---------------------------------------------------------------------- figures of other people's
