@@ -21,6 +21,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#B8C9D6"
 INK = "#333333"
 MOST_NUMBERS = 25
 """Classes up to which the confusion matrix shows its counts."""
+FEW = 10
+"""Detections in a bin below which the line of a class has a gap: their share says little."""
 SHOWN_IOUS = (0.5, 0.7, 0.9)
 
 
@@ -115,7 +117,8 @@ def _calibration(analysis: Analysis) -> "Figure":
     centres = (np.arange(BINS) + 0.5) / BINS
     axes.plot((0, 1), (0, 1), color="0.6", linewidth=1, linestyle=(0, (4, 3)))
     for one in calibration.classes:
-        axes.plot(one.scores, one.precision, color=GREY, linewidth=0.9)
+        known = np.where(one.counts >= FEW, one.precision, np.nan)
+        axes.plot(one.scores, known, color=GREY, linewidth=0.9)
     axes.plot([], [], color=GREY, linewidth=0.9, label="each class")
     seen = whole.counts > 0
     axes.plot(

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from rfcn.cli.eval import _recall
 from rfcn.cli.main import main
+from rfcn.config import schema
+from rfcn.errors import ConfigError
 
 
 def metrics(folder: Path) -> dict[str, Any]:
@@ -156,6 +159,12 @@ def test_w6_other_classes_in_the_data(fault, trained_run, tmp_path: Path) -> Non
     message = fault("eval", "-w", trained_run.weights, "--set", f"data.root={data}", code=3)
     assert "not among the 8 known ones: 'my_" in message
     assert str(data / "Annotations") in message
+
+
+def test_a_detector_of_one_stage_has_no_proposals() -> None:
+    config = schema.Config(model=schema.ClassRPN(type="class_rpn"))
+    with pytest.raises(ConfigError, match="of one stage has no proposals to measure"):
+        _recall(None, config, None, 10, None)  # type: ignore[arg-type]
 
 
 def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
