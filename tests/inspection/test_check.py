@@ -61,7 +61,11 @@ def test_coco_cases_find_their_picture_and_box(planted_coco, report_of) -> None:
         ('{"images": [', "ends in the middle"),
         ("[]", "a list"),
         ("<!DOCTYPE html><html></html>", "JSON was expected"),
-        ('{"images": [{}], "categories": [{"id": 1, "name": "cat"}]}', "no `annotations`"),
+        (
+            '{"images": [{"id": 1, "file_name": "K3.jpg"}],'
+            ' "categories": [{"id": 1, "name": "cat"}]}',
+            "no `annotations`",
+        ),
     ],
 )
 def test_k1_k2_a_file_that_is_no_coco(
