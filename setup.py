@@ -216,7 +216,7 @@ def packages() -> list[str]:
 setup(
     packages=packages(),
     package_dir={"rfcn.configs": "configs"},
-    package_data={"*": ["*.yaml", "*.html", "py.typed"]},
+    package_data={"": ["*.yaml", "*.html", "py.typed"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildOps, "bdist_wheel": AnyPythonWheel},
 )
