@@ -185,3 +185,13 @@ def test_one_part_alone(planted_voc) -> None:
 @pytest.mark.parametrize(("sides", "middle"), [((600,), 600), ((400, 500, 600, 700, 800), 600)])
 def test_anchors_are_compared_at_the_middle_size(sides: tuple[int, ...], middle: int) -> None:
     assert middle_side(Config().data.model_copy(update={"train_short_sides": sides})) == middle
+
+
+def test_bccd_has_two_boxes_without_area(
+    data_folder: Path, voc_config: Callable[..., Config]
+) -> None:
+    config = voc_config(data_folder / "bccd" / "BCCD", train="trainval", val="test")
+    report = check_data(config, workers=0, stopped=lambda: True)  # the files say it, no picture
+    bad = [case for case in report.cases if case.kind == "bad"]
+    assert [Path(case.file or "").stem for case in bad] == ["BloodImage_00338", "BloodImage_00343"]
+    assert {case.kind for case in report.cases} == {"bad"}
