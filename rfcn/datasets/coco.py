@@ -17,7 +17,7 @@ from rfcn.datasets.coco_json import Annotation, COCOFile, Id, Picture, read_coco
 from rfcn.datasets.coco_layout import PictureFolders, annotation_file
 from rfcn.datasets.findings import Findings
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, nearest, stop_at_unknown
-from rfcn.datasets.rules import FileRules
+from rfcn.datasets.rules import FILE_NOTES, FileRules
 from rfcn.datasets.subset import SetPart, parse_sets
 from rfcn.errors import DataError
 
@@ -25,6 +25,7 @@ _SLACK = 1
 """Pixels by which a box may leave its picture without a word."""
 _NOTES = {
     "no category": "Classes without a category in the files were given ids of their own",
+    **FILE_NOTES,
     "unknown": "Objects of classes that are not listed were skipped",
     "bad": "Boxes without area were dropped (COCO's own metric counts those of size 0 as missed)",
     "cut": "Boxes that leave their picture were cut to it",
@@ -92,9 +93,9 @@ class COCODataset(ListedPictures):
         is in `coco_layout`. classes: the names in label order; or a text file with one a line; or
         None for the categories in the order of their ids. Classes are matched by name, whatever
         their ids. unknown_class: what to do with objects of another class, and where a listed
-        class is no category of the files; bad_box: with boxes without area. files: how pictures are
-        read. findings: collects what is odd; a tolerant one also what cannot be read, without which
-        we go on.
+        class is no category of the files; bad_box: with boxes without area (`swap` is for
+        VOC's corners; here it drops). files: what to do about broken files. findings: collects
+        what is odd; a tolerant one also what cannot be read, without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
         findings = Findings() if findings is None else findings
@@ -105,10 +106,10 @@ class COCODataset(ListedPictures):
             for name in dict.fromkeys(part.name for part in parts)
         }
         entries = _read_entries(Path(root), parts, by_name, self.files, findings)
-        sources = list(by_name.values())
+        content = list(by_name.values())
         strict = unknown_class == "stop" and not findings.tolerant
-        self.class_names = _class_names(classes, sources)
-        self.category_ids = _category_ids(self.class_names, sources, findings, strict=strict)
+        self.class_names = _class_names(classes, content)
+        self.category_ids = _category_ids(self.class_names, content, findings, strict=strict)
         if strict:
             named = ((one.name, entry.file.path) for entry in entries for one in entry.objects())
             stop_at_unknown(named, self.class_names)
@@ -205,11 +206,16 @@ def _read_entries(
         if path in entries:
             findings.add("repeated", f"{picture.id} in {file.path}", file=path, object=picture.id)
             continue
-        with findings.survived(path, object=picture.id):
-            entries[path] = _Entry(file, part.name, picture, path, rules.header(path).size)
+        header = rules.header_of(path, findings, object=picture.id)
+        if header is not None:
+            entries[path] = _Entry(file, part.name, picture, path, header.size)
             _compare_sizes(entries[path], findings)
+        elif not findings.tolerant:
+            entries[path] = _Entry(file, part.name, picture, path, picture.size or (1, 1))
     for kind, sentence in _STOPS.items():
         findings.stop_at(kind, sentence)
+    rules.stop_at_too_many(findings, len(entries))
+    rules.stop_at_sizes(findings)
     return list(entries.values())
 
 

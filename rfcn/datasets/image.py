@@ -54,14 +54,24 @@ class Header:
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, upright: bool = True
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    upright: bool = True,
+    at_least: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """The picture in a file, [H, W, 3] uint8 RGB; `upright` turns it as its EXIF orientation says.
+
+    at_least: (height, width) that will do: a JPEG of twice as much or more is decoded at a half, a
+    quarter or an eighth of its size, in a fraction of the time, each pixel the mean of its block.
 
     Raises DataError, naming the file, when it is missing, no picture, damaged or too large.
     """
     with _opened(Path(path), max_pixels) as picture:
         orientation = _orientation(picture) if upright else 1
+        if at_least is not None:
+            height, width = at_least if orientation < 5 else at_least[::-1]
+            picture.draft(None, (width, height))  # of no effect on other formats
         picture.load()
         if orientation in _TURNS:
             picture = picture.transpose(_TURNS[orientation])

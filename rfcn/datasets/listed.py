@@ -5,6 +5,7 @@ A data set reads its files, tells `Findings` what was odd in them, and hands its
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rfcn.boxes import area
+from rfcn.boxes import area, rescale
 from rfcn.datasets.rules import FileRules
 from rfcn.datasets.sample import Sample
 from rfcn.errors import DataError
@@ -40,11 +41,21 @@ class ListedPictures:
         path = self.paths[index]
         image = self.files.read(path)
         if image.shape[:2] != self.sizes[index]:
-            raise DataError(
-                f"{path}: the picture changed its size after the data set was read. Restore the "
-                "file that belongs to the annotation, or start again with the new one."
-            )
+            raise DataError(_changed(path))
         return Sample(image, self.target(index), self.ids[index], Path(path))
+
+    def reduced(self, index: int, at_least: tuple[int, int]) -> Sample:
+        """The same for a resize to `at_least` (height, width): a large JPEG may come smaller (see
+        `read_image`), with its objects in the pixels that it has then, and `original_size` set."""
+        path, size = self.paths[index], self.sizes[index]
+        image = self.files.read(path, at_least=at_least)
+        now = (image.shape[0], image.shape[1])
+        if now not in [tuple(-(-side // by) for side in size) for by in (1, 2, 4, 8)]:
+            raise DataError(_changed(path))
+        target = self.target(index)
+        if now != size:
+            target = replace(target, boxes=rescale(target.boxes, size, now))
+        return Sample(image, target, self.ids[index], Path(path), original_size=size)
 
     def target(self, index: int) -> Target:
         """The objects of picture number `index`, without decoding it."""
@@ -71,6 +82,13 @@ class ListedPictures:
         self._boxes = np.array([box for box, _, _ in kept], dtype=np.float32).reshape(-1, 4)
         self._labels = np.array([label for _, label, _ in kept], dtype=np.int64)
         self._difficult = np.array([flag for _, _, flag in kept], dtype=bool)
+
+
+def _changed(path: str) -> str:
+    return (
+        f"{path}: the picture changed its size after the data set was read. Restore the file that "
+        "belongs to the annotation, or start again with the new one."
+    )
 
 
 # --------------------------------------------------------------------------------------- classes

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.skipped import SkippedPictures
-from rfcn.datasets.transforms import TrainTransform, resize
+from rfcn.datasets.transforms import TrainTransform, fitted_size, resize
 from rfcn.errors import DataError, MachineError
 from rfcn.structures import ImageBatch, Pyramid, Target
 
@@ -194,8 +194,13 @@ class _Training(TorchDataset):
         faults: list[_Fault] = []
         while len(faults) <= min(self.skips, len(self.dataset) - 1):
             index = (ticket.picture + len(faults)) % len(self.dataset)
+            size = fitted_size(
+                self.dataset.sizes[index],
+                short_side=ticket.short_side,
+                max_long_side=self.transform.max_long_side,
+            )
             try:
-                sample = self.dataset[index]
+                sample = self.dataset.reduced(index, size)
             except DataError as error:
                 faults.append(_Fault(self.dataset.ids[index], error))
                 continue

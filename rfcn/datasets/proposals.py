@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfcn.boxes import rescale
 from rfcn.datasets.proposal_files import Corners, Pixels, read_proposals, to_half_open
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.errors import DataError
@@ -44,6 +45,12 @@ class WithProposals:
     def __getitem__(self, index: int) -> Sample:
         """Picture number `index` with its objects and its proposals."""
         return replace(self.dataset[index], proposals=self.proposals(index))
+
+    def reduced(self, index: int, at_least: tuple[int, int]) -> Sample:
+        """The same of a picture that may come smaller, proposals and all."""
+        sample, proposals = self.dataset.reduced(index, at_least), self.proposals(index)
+        original = sample.original_size or sample.size
+        return replace(sample, proposals=rescale(proposals, original, sample.size))
 
     def target(self, index: int) -> Target:
         """The truth of picture number `index`."""

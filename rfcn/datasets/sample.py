@@ -51,6 +51,11 @@ class Dataset(Protocol):
         """Picture number `index`, decoded. Raises DataError when it cannot be read."""
         ...
 
+    def reduced(self, index: int, at_least: tuple[int, int]) -> Sample:
+        """The same, where (height, width) `at_least` are enough: the picture may come smaller than
+        it is, its boxes with it, and `original_size` tells how large it is."""
+        ...
+
     def target(self, index: int) -> Target:
         """The truth of picture number `index`, without decoding it."""
         ...

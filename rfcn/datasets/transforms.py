@@ -34,7 +34,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def resize(sample: Sample, *, short_side: int, max_long_side: int) -> Sample:
     """The sample at the size of `fitted_size`; its boxes scaled axis by axis, since sides round."""
-    size = fitted_size(sample.size, short_side=short_side, max_long_side=max_long_side)
+    original = sample.original_size or sample.size
+    size = fitted_size(original, short_side=short_side, max_long_side=max_long_side)
 
     def move(these: Tensor) -> Tensor:
         # Cut, for rounding may carry an edge past that of the picture by a hair.
@@ -43,7 +44,7 @@ def resize(sample: Sample, *, short_side: int, max_long_side: int) -> Sample:
     return replace(
         _moved(sample, move),
         image=resize_image(sample.image, size),
-        original_size=sample.original_size or sample.size,
+        original_size=original,
     )
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from rfcn.datasets.findings import Findings
 from rfcn.datasets.image import Header
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
-from rfcn.datasets.rules import FileRules
+from rfcn.datasets.rules import FILE_NOTES, FileRules
 from rfcn.datasets.voc_layout import NamedSet, read_sets
 from rfcn.datasets.voc_xml import Annotation, Corners, Object, read_annotation
 from rfcn.errors import DataError
@@ -124,29 +124,15 @@ def _read_entries(sets: list[NamedSet], rules: FileRules, findings: Findings) ->
 
 def _stop_where_the_rules_say(rules: FileRules, pictures: int, findings: Findings) -> None:
     """Raises DataError for what was found of the files, unless `findings` is tolerant."""
-    if rules.on_bad_image == "stop":
+    if not rules.skips:
         findings.stop_at(
             "no picture",
             "{count} pictures are missing: {places}; .jpeg, .png and other extensions, and the "
             "annotations' <filename>, were tried too. Restore them, take their names off the list, "
             "or set `data.on_bad_image: skip`.",
         )
-    bad = len(findings["no picture"]) + len(findings["bad picture"])
-    for kind in ("bad picture", "no picture"):
-        if bad > rules.may_skip(pictures):
-            findings.stop_at(
-                kind,
-                f"{bad} of {pictures} pictures are missing or damaged, and `data.on_bad_image: "
-                f"skip` passes over {rules.may_skip(pictures)}: {{places}}. Mend them, or take "
-                "their names off the list.",
-            )
-    if rules.size_mismatch == "stop":
-        for kind in ("size", "transposed"):
-            findings.stop_at(
-                kind,
-                "{count} annotations state another size than their picture has: {places}. Mend "
-                "them (an EXIF orientation may be the cause), or set `data.size_mismatch: note`.",
-            )
+    rules.stop_at_too_many(findings, pictures)
+    rules.stop_at_sizes(findings)
 
 
 def _read_entry(
@@ -163,33 +149,17 @@ def _read_entry(
         if picture is None:
             findings.add("no picture", str(missing), file=file)
     if picture is not None:
-        header = _read_header(picture, rules, findings)
+        header = rules.header_of(picture, findings)
     if annotation is None:
         return None
     if header is None:
         # To be skipped when its turn comes, and by an evaluation to be counted as not detected on.
-        skips = rules.on_bad_image == "skip" and not findings.tolerant
+        skips = rules.skips and not findings.tolerant
         size = annotation.size or _reach(annotation.objects)
         return _Entry(id_, file, annotation, picture or missing, size) if skips else None
     entry = _Entry(id_, file, annotation, picture or missing, header.size)
     _compare_sizes(entry, header, findings)
     return entry
-
-
-def _read_header(picture: Path, rules: FileRules, findings: Findings) -> Header | None:
-    """None where the file cannot be read, and that does not end the reading."""
-    with findings.survived(picture):
-        try:
-            header = rules.header(picture)
-        except DataError as fault:
-            if rules.on_bad_image == "stop" or findings.tolerant:
-                raise
-            findings.add("bad picture", str(fault), file=picture)
-            return None
-        if header.several:
-            findings.add("several", str(picture), file=picture)
-        return header
-    return None
 
 
 def _reach(objects: Sequence[Object]) -> tuple[int, int]:
@@ -277,9 +247,7 @@ def _notes(findings: Findings, boxes: int) -> list[str]:
     sentences = {
         "repeated": "Names listed more than once were used once",
         "no annotation": "Listed pictures without annotation were left out",
-        "no picture": "Missing pictures, which will be skipped",
-        "bad picture": "Pictures that cannot be read, which will be skipped",
-        "several": "Of animations and files of several pages the first picture is used",
+        **FILE_NOTES,
         "unknown": "Objects of classes that are not listed were skipped",
         "swapped": "Reversed corners were put in order",
         "bad": "Boxes without area were dropped",

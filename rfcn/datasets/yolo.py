@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rfcn.datasets.findings import Findings
 from rfcn.datasets.listed import Box, ListedPictures, checked_names, stop_at_unknown
-from rfcn.datasets.rules import FileRules
+from rfcn.datasets.rules import FILE_NOTES, FileRules
 from rfcn.datasets.subset import parse_sets
 from rfcn.datasets.yolo_layout import ListedPicture, YOLOFolder, read_folder, read_text
 from rfcn.errors import DataError
@@ -21,6 +21,7 @@ _SLACK = 0.01
 _CUT = 1
 """Pixels by which a box may leave its picture without a word."""
 _NOTES = {
+    **FILE_NOTES,
     "unlabelled": "Pictures without a file of labels count as pictures without objects",
     "unknown": "Objects of classes that are not listed were skipped",
     "bad": "Boxes without area were dropped",
@@ -56,8 +57,8 @@ class YOLODataset(ListedPictures):
         images/NAME, NAME/images or the list NAME.txt. classes: the names in label order; or a text
         file with one a line; or None for all of the data's. They are matched by name; where the
         data names no class, its numbers count along `classes`. unknown_class, bad_box: what to do
-        with objects of another class, and with boxes without area. files: how pictures are read.
-        findings: collects what is odd;
+        with objects of another class, and with boxes without area. files: what to do about broken
+        files. findings: collects what is odd;
         a tolerant one also what cannot be read, without which we go on.
         Raises DataError when a file is missing or cannot be understood.
         """
@@ -135,8 +136,13 @@ def _read_entries(
             if twins[one.labels] > 1:
                 raise DataError(f"{one.labels}: labels of {twins[one.labels]} pictures that differ "
                                 "in their suffix only. Rename all but one.")  # fmt: skip
-            size = rules.header(one.path).size
-            entries.append(_Entry(id_, one, size, read_labels(one.labels, findings)))
+            header = rules.header_of(one.path, findings)
+            objects = read_labels(one.labels, findings)
+            if header is not None or not findings.tolerant:
+                # of one that will be skipped in its turn only the number of objects matters
+                size = (1, 1) if header is None else header.size
+                entries.append(_Entry(id_, one, size, objects))
+    rules.stop_at_too_many(findings, len(entries))
     _missing_labels([one.picture for one in entries], findings)
     return entries
 

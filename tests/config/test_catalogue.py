@@ -50,7 +50,7 @@ def test_finding_the_places_of_a_name() -> None:
         (("model", "backbone"), "a mapping"),
         (("model",), "a mapping"),
         (("model", "roi_head", "type"), "'rfcn'"),
-        (("data", "bad_box"), "one of 'stop', 'drop'"),
+        (("data", "bad_box"), "one of 'stop', 'drop', 'swap'"),
         (("data", "classes"), "a list of texts or a text or null"),
         (("data", "flip"), "true or false"),
         (("eval", "iou_thresholds"), "a list of numbers above 0 and up to 1, at least one"),

@@ -311,3 +311,36 @@ def test_i11_permission_denied(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(DataError, match=r"mine\.png.*chmod"):
         read_image(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("at_least", "by"), [((48, 64), 1), ((25, 33), 1), ((24, 30), 2), ((9, 16), 4), ((1, 1), 8)]
+)
+def test_a_large_jpeg_is_decoded_as_small_as_will_do(
+    at_least: tuple[int, int], by: int, orientation: int, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "large.jpg"
+    Image.fromarray(_smooth()).save(path, exif=exif, quality=98)
+    turned = orientation == 6
+    small = read_image(path, at_least=at_least[::-1] if turned else at_least).astype(int)
+    whole = read_image(path).astype(int)
+    assert small.shape == (*(side // by for side in whole.shape[:2]), 3)
+    blocks = whole.reshape(small.shape[0], by, small.shape[1], by, 3).mean(axis=(1, 3))
+    assert np.abs(small - blocks).mean() < 2
+
+
+# I2
+def test_i2_a_truncated_jpeg_is_refused_at_any_size(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(_noise(200, 300)).save(path)
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(DataError, match="damaged"):
+        read_image(path, at_least=(20, 30))
+
+
+def test_other_formats_are_decoded_whole(tmp_path: Path) -> None:
+    Image.fromarray(_noise()).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", at_least=(1, 1)), _noise())

@@ -43,6 +43,9 @@ class Blank:
             difficult=torch.tensor([False]),
         )
 
+    def reduced(self, index: int, at_least: tuple[int, int]) -> Sample:
+        return self[index]
+
     def __getitem__(self, index: int) -> Sample:
         image = np.full((*self.sizes[index], 3), index, np.uint8)
         return Sample(image, self.target(index), self.ids[index], Path(self.ids[index]))

@@ -10,6 +10,7 @@ from rfcn.datasets.loader import TrainLoader, collate
 from rfcn.datasets.loader import test_loader as every_size
 from rfcn.datasets.proposals import attach_proposals
 from rfcn.datasets.shapes import make_shapes
+from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.transforms import flip, resize
 from rfcn.datasets.voc import VOCDataset
 from rfcn.errors import DataError
@@ -123,7 +124,9 @@ def test_they_move_with_the_picture(dataset, tmp_path):
     for _, (batch, targets) in zip(range(4), loader, strict=False):
         for proposals, target in zip(batch.proposals, targets, strict=True):
             assert torch.equal(proposals, target.boxes)
-    for index, pyramid in enumerate(every_size(both, sizes=[(64, 99), (128, 200)], workers=0)):
+    for index, pyramid in enumerate(
+        every_size(both, sizes=[(64, 99), (128, 200)], workers=0, skipped=SkippedPictures())
+    ):
         small, large = (level.proposals[0] for level in pyramid.levels)
         np.testing.assert_allclose(2 * small, large, atol=1.5)
         assert len(small) == len(both.proposals(index))
