@@ -61,7 +61,11 @@ def test_coco_cases_find_their_picture_and_box(planted_coco, report_of) -> None:
         ('{"images": [', "ends in the middle"),
         ("[]", "a list"),
         ("<!DOCTYPE html><html></html>", "JSON was expected"),
-        ('{"images": [{}], "categories": [{"id": 1, "name": "cat"}]}', "no `annotations`"),
+        (
+            '{"images": [{"id": 1, "file_name": "K3.jpg"}],'
+            ' "categories": [{"id": 1, "name": "cat"}]}',
+            "no `annotations`",
+        ),
     ],
 )
 def test_k1_k2_a_file_that_is_no_coco(
@@ -181,3 +185,13 @@ def test_one_part_alone(planted_voc) -> None:
 @pytest.mark.parametrize(("sides", "middle"), [((600,), 600), ((400, 500, 600, 700, 800), 600)])
 def test_anchors_are_compared_at_the_middle_size(sides: tuple[int, ...], middle: int) -> None:
     assert middle_side(Config().data.model_copy(update={"train_short_sides": sides})) == middle
+
+
+def test_bccd_has_two_boxes_without_area(
+    data_folder: Path, voc_config: Callable[..., Config]
+) -> None:
+    config = voc_config(data_folder / "bccd" / "BCCD", train="trainval", val="test")
+    report = check_data(config, workers=0, stopped=lambda: True)  # the files say it, no picture
+    bad = [case for case in report.cases if case.kind == "bad"]
+    assert [Path(case.file or "").stem for case in bad] == ["BloodImage_00338", "BloodImage_00343"]
+    assert {case.kind for case in report.cases} == {"bad"}
