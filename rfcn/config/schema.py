@@ -38,6 +38,7 @@ from rfcn.config.schemes import Alternating, Joint, Scheme
 from rfcn.config.section import (
     Count,
     CountOrZero,
+    EvaluationSets,
     Fraction,
     NonNegative,
     Offsets,
@@ -182,8 +183,7 @@ class Data(Section):
 
     format: Literal["voc", "coco", "yolo"] = "voc"
     """Layout on disk. `voc`: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/*; `coco`:
-    annotations/instances_SET.json, SET/*; `yolo`: images/SET/*, labels/SET/*.txt. All are drawn in
-    data/README.md."""
+    annotations/instances_SET.json, SET/*; `yolo`: images/SET/*, labels/SET/*.txt."""
     root: str = "data/VOCdevkit"
     """Folder of the data. A relative path counts from the working directory."""
     train: str = "voc_2007_trainval+voc_2012_trainval"
@@ -191,7 +191,7 @@ class Data(Section):
     below the root; any other name NAME is ImageSets/Main/NAME.txt of the root itself. Of COCO:
     NAME is annotations/instances_NAME.json; of YOLO: images/NAME. Behind any name, a part of it:
     `NAME[:80%]` and `NAME[80%:]` share its pictures out for good, `NAME[:100]` takes so many."""
-    val: str = "voc_2007_test"
+    val: EvaluationSets = "voc_2007_test"
     """Sets to evaluate on, written the same way."""
     classes: tuple[str, ...] | str | None = None
     """Class names in the order of their labels; or a text file with one a line; or nothing: the

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def whole(value: object) -> object:
@@ -12,6 +12,17 @@ def whole(value: object) -> object:
     return value
 
 
+def names_sets(value: object) -> object:
+    """Whoever has but one set learns here how it serves for training and evaluation."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(
+            "no set to evaluate on is named; one set serves for both as train: NAME[:80%] and "
+            "val: NAME[80%:]"
+        )
+    return value
+
+
+EvaluationSets = Annotated[str, BeforeValidator(names_sets)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Overlap = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -138,6 +138,11 @@ def test_c13_contradictions_name_both_sides(
     assert all(key in message for key in [section, *keys])
 
 
+@pytest.mark.parametrize("sets", [None, "", "  "])
+def test_no_set_to_evaluate_on_says_how_to_share_one(sets: str | None) -> None:
+    assert "as train: NAME[:80%] and val: NAME[80%:]" in fault("data.val", sets)
+
+
 @pytest.mark.parametrize("steps", [[200, 100], [100, 100], [100, 200, 150]])
 def test_c14_steps_increase(steps: list[int]) -> None:
     assert "lr_steps must increase" in fault("train.lr_steps", steps)
