@@ -94,9 +94,16 @@ def _what_to_check(args: argparse.Namespace) -> tuple["Config", tuple[str, ...]]
         raise ConfigError(
             "--data goes with --sets TRAIN [VAL]: one or two names, each of sets joined by +."
         )
-    layout = args.format or ("coco" if (Path(args.data) / "annotations").is_dir() else "voc")
+    layout = args.format or _layout(Path(args.data))
     data = {"root": args.data, "format": layout, "train": sets[0], "val": sets[-1]}
     return config_from_mapping({"data": data}, args.overrides), ("train", "val")[: len(sets)]
+
+
+def _layout(root: Path) -> str:
+    """What a folder looks like; VOC where it looks like nothing, whose message draws the layout."""
+    if (root / "annotations").is_dir() or any(root.glob("*/_annotations.coco.json")):
+        return "coco"
+    return "yolo" if (root / "labels").is_dir() or (root / "data.yaml").is_file() else "voc"
 
 
 def _cores() -> int:

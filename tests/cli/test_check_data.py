@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rfcn.cli.main import main
 from rfcn.datasets.shapes import make_shapes
@@ -67,6 +68,22 @@ def test_the_layout_is_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "annotations").mkdir()
     assert main(["check-data", "--data", str(tmp_path), "--sets", "val2017"]) == 3
     assert "instances_val2017.json" in capsys.readouterr().out
+
+
+def test_yolo_folders_are_checked_too(tmp_path: Path) -> None:
+    for part in ("images/train", "labels/train"):
+        (tmp_path / part).mkdir(parents=True)
+    Image.new("RGB", (40, 30), (9, 99, 200)).save(tmp_path / "images/train/a.png")
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .4 .4\n0 .5 .5 .4 .4\n0 .5 .5 0 .4\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    words = ["check-data", "--data", str(tmp_path), "--sets", "train", "--workers", "0"]
+    assert main([*words, "--json", str(tmp_path / "j.json")]) == 3
+    told = json.loads((tmp_path / "j.json").read_text())
+    assert told["data"]["format"] == "yolo"
+    assert [(one["kind"], one["level"]) for one in told["cases"]] == [
+        ("bad", "fault"),
+        ("twice", "warning"),
+    ]
 
 
 def test_l11_ctrl_c_leaves_the_report_of_what_was_seen(
