@@ -30,7 +30,7 @@ from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import scaled
-from rfcn.engine.train import Milestones, train
+from rfcn.engine.train import Manner, Milestones, train
 from rfcn.parts.backbones import build_backbone
 from rfcn.reproduction.run import row_config
 from rfcn.reproduction.tables import TABLES
@@ -129,7 +129,7 @@ def run(config: Config, output: Path, fewer_rois: int = 1) -> dict[str, float]:
             schedule=schedule,
             log=log,
             milestones=Milestones(save=lambda step: None, save_every=schedule.iterations),
-            max_gradient_norm=settings.max_gradient_norm,
+            manner=Manner(settings.max_gradient_norm),
         )
     found = assess(model, val_set, config, device=device, output=output)
     return {f"mAP@{one:g}": found.mean_ap(one) for one in found.iou_thresholds}

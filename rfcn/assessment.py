@@ -16,6 +16,9 @@ from rfcn.build import (
 )
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset, coco_annotations
+from rfcn.engine.distributed import World
+from rfcn.engine.signals import Stopped
+from rfcn.evaluation.collector import Collector
 from rfcn.evaluation.detections_file import save_detections
 from rfcn.evaluation.evaluator import evaluate
 from rfcn.evaluation.report import write_report
@@ -38,7 +41,8 @@ def assess(
     output: Path,
     after_picture: Callable[[], None] | None = None,
     say: Callable[[str], object] = print,
-) -> Result:
+    world: World | None = None,
+) -> Result | None:
     """Detect on every picture of a data set, score what was found and write it down.
 
     output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png, of COCO's data
@@ -46,12 +50,25 @@ def assess(
     output/pictures/detections gets pictures of what was found over what is true.
     `after_picture` is called after each picture; what it raises ends the assessment. `say` is told
     of pictures that cannot be read, where `data.on_bad_image` allows some: nothing is found there.
+    Several processes share the pictures; the one that leads scores all, the others get nothing.
     """
+    world = World() if world is None else world
     evaluator = build_evaluator(config.eval, dataset)
     skipped = build_skipped(config.data, dataset, say, said="not detected on")
-    loader = build_test_loader(config, dataset, skipped=skipped)
+    loader = build_test_loader(
+        config, dataset, skipped=skipped, rank=world.rank, processes=world.size
+    )
     tester = build_tester(model, config.model)
-    evaluate(tester, loader, evaluator, device=device, after_batch=after_picture)
+    stopped = False
+    try:
+        evaluate(tester, loader, evaluator, device=device, after_batch=after_picture)
+    except Stopped:
+        stopped = True
+    if world.most(int(stopped)):  # all of them leave together
+        raise Stopped
+    _bring_together(evaluator, dataset, world)
+    if not world.leads:
+        return None
     result = evaluator.compute()
     if summary := skipped.summary():
         say(f"{summary} They count as pictures in which nothing was found.")
@@ -63,6 +80,18 @@ def assess(
     folder = output / "pictures" / "detections"
     draw_detections(dataset, evaluator.detections, folder, count=config.runtime.pictures)
     return result
+
+
+def _bring_together(evaluator: Collector, dataset: Dataset, world: World) -> None:
+    """Give the evaluator of the process that leads what all have found, in the data set's order."""
+    if world.size == 1:
+        return
+    found: dict[str, Detections] = {}
+    for of_one in world.gather(dict(evaluator.detections)):
+        found |= of_one
+    evaluator.reset()
+    names = [name for name in dataset.ids if name in found]
+    evaluator.update(names, [found[name] for name in names])
 
 
 def rescore(dataset: Dataset, config: Config, path: Path) -> Result:

@@ -223,8 +223,10 @@ def build_train_loader(
     *,
     start_step: int = 0,
     skipped: SkippedPictures | None = None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> TrainLoader:
-    """Training batches from step `start_step` on."""
+    """Training batches from step `start_step` on: those of process `rank` of so many."""
     return TrainLoader(
         dataset,
         batch_size=config.train.batch_size,
@@ -236,18 +238,28 @@ def build_train_loader(
         workers=config.data.workers,
         start_step=start_step,
         skipped=SkippedPictures() if skipped is None else skipped,
+        pieces=config.train.accumulate,
+        rank=rank,
+        processes=processes,
     )
 
 
 def build_test_loader(
-    config: schema.Config, dataset: Dataset, *, skipped: SkippedPictures | None = None
+    config: schema.Config,
+    dataset: Dataset,
+    *,
+    skipped: SkippedPictures | None = None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterable[Pyramid]:
-    """Every picture of a data set once, one a batch, at every size a test looks at."""
+    """Every picture of a data set once, one a batch, at every size a test looks at; of several
+    processes each has every so manieth."""
     return test_loader(
         dataset,
         sizes=test_sizes(config),
         workers=config.data.workers,
         skipped=SkippedPictures() if skipped is None else skipped,
+        pictures=range(rank, len(dataset), processes),
     )
 
 

@@ -1,6 +1,7 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
@@ -22,20 +23,21 @@ from rfcn.build import (
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
-from rfcn.engine.checkpoint import capture, newest_good, restore, save_checkpoint
+from rfcn.engine.checkpoint import capture, checkpoints, newest_good, restore, save_checkpoint
+from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
-from rfcn.engine.logging import RunLog
+from rfcn.engine.quiet_log import open_log
 from rfcn.engine.resume import check_same_config
 from rfcn.engine.signals import Stopped, stop_on_signals
-from rfcn.engine.train import Milestones, train
+from rfcn.engine.train import Manner, Milestones, train
 from rfcn.engine.weights import check_classes, load_weights, save_weights
 from rfcn.errors import DataError
 from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
-from rfcn.ops.library import status
+from rfcn.ops.library import backend_on
 from rfcn.review import review
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 from rfcn.visualization.files import write_image
@@ -49,7 +51,7 @@ SCORE_MAP_PICTURES = 3
 
 def run_experiment(
     config: Config, output: Path, *, resume: bool = False, overwrite: bool = False
-) -> Result | int:
+) -> Result | int | None:
     """Train and evaluate what `config` says, in the folder `output`.
 
     Args:
@@ -57,33 +59,43 @@ def run_experiment(
         overwrite: empty the folder of an earlier run first.
 
     Returns:
-        The last evaluation; or the number of the signal that ended the run before it.
+        The last evaluation; or the number of the signal that ended the run before it; or nothing,
+        in a process that does not lead.
 
     Raises:
         RFCNError: any fault of config, data, weights or machine, each with its remedy.
     """
-    device = find_device(config.runtime.device)
+    device = own_device(find_device(config.runtime.device))
+    with join_world(device, timeout=config.runtime.timeout) as world:
+        check_parts(config.train.batch_size, config.train.accumulate, world)
+        world.check_same(dump_config(config), "the config")
+        train_set, val_set = _data_sets(config)
+        world.check_same("\n".join((*train_set.ids, *val_set.ids)), "the list of pictures")
+        if restarted():  # by torchrun, after a process died: the run of a moment ago goes on
+            resume = bool(checkpoints(output / "checkpoints"))
+            overwrite = not resume and (output / "config.yaml").is_file()
+        if world.leads:
+            create_run_folder(
+                output,
+                config_text=dump_config(config),
+                environment=describe_environment(device=device, ops_backend=backend_on(device)),
+                resume=resume,
+                overwrite=overwrite,
+            )
+        world.share("the folder is there")
+        with only_run_in(output) if world.leads else nullcontext():
+            state = newest_good(output / "checkpoints", print) if resume else None
+            return Experiment(config, output, device, train_set, val_set, state, world).run()
+
+
+def _data_sets(config: Config) -> tuple[Dataset, Dataset]:
+    """The pictures to learn from and those to measure on."""
     data = config.data
     train_set = with_proposals(config, build_dataset(data, data.train), "train")
     if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
         raise DataError(f"data.train ({data.train}): no picture has an object to learn from.")
     val_pictures = build_dataset(data, data.val, class_names=train_set.class_names)
-    val_set = with_proposals(config, val_pictures, "val")
-    create_run_folder(
-        output,
-        config_text=dump_config(config),
-        environment=describe_environment(device=device, ops_backend=_ops_backend(device)),
-        resume=resume,
-        overwrite=overwrite,
-    )
-    with only_run_in(output):
-        state = newest_good(output / "checkpoints", print) if resume else None
-        return Experiment(config, output, device, train_set, val_set, state).run()
-
-
-def _ops_backend(device: torch.device) -> str:
-    """Which implementation of the operators runs on `device`: compiled, torch, or both."""
-    return " and ".join(sorted({one.backend for one in status() if one.device == device.type}))
+    return train_set, with_proposals(config, val_pictures, "val")
 
 
 class Experiment:
@@ -97,8 +109,11 @@ class Experiment:
         train_set: Dataset,
         val_set: Dataset,
         state: dict[str, Any] | None = None,
+        world: World | None = None,
     ) -> None:
-        """state: the checkpoint to go on from, which also holds what the backbone starts with."""
+        """state: the checkpoint to go on from, which also holds what the backbone starts with.
+        world: the processes of the run; this one alone."""
+        self.world = World() if world is None else world
         self.config = config
         self.output = output
         self.device = device
@@ -138,13 +153,16 @@ class Experiment:
         self.evaluated = state["extra"]["evaluated"]
         self.ranked_by = state["extra"].get("ranked_by")
 
-    def run(self) -> Result | int:
+    def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
+            if not self.world.leads:
+                return None
             print(f"{self.output}: already complete, {self.start_step} steps.")
             return rescore(self.val_set, self.config, detections_file(self.output))
-        with RunLog(
+        with open_log(
             self.output,
+            self.world.rank,
             iterations=self.iterations,
             every=self.config.runtime.log_every,
             start_step=self.start_step,
@@ -154,7 +172,8 @@ class Experiment:
                 self.config.data, self.train_set, self.log.warn, said="another takes the place of"
             )
             self._introduce()
-            self._draw_targets()
+            if self.world.leads:
+                self._draw_targets()
             with stop_on_signals() as self.stop:
                 try:
                     stopped_by = self._train()
@@ -168,6 +187,8 @@ class Experiment:
                 self.log.say(f"note: {summary} Others took their places in training.")
         if stopped_by is not None:
             return int(stopped_by)
+        if not self.world.leads:
+            return None
         assert self.result is not None
         self._draw_summary()
         if self.config.eval.report:
@@ -198,7 +219,12 @@ class Experiment:
         return train(
             self.course.trainer,
             build_train_loader(
-                self.config, self.train_set, start_step=start_step, skipped=self.skipped
+                self.config,
+                self.train_set,
+                start_step=start_step,
+                skipped=self.skipped,
+                rank=self.world.rank,
+                processes=self.world.size,
             ),
             optimizer=self.course.optimizer,
             schedule=stage.schedule,
@@ -210,7 +236,9 @@ class Experiment:
                 evaluate_every=self.config.eval.every,
             ),
             start_step=start_step,
-            max_gradient_norm=self.config.train.max_gradient_norm,
+            manner=Manner(
+                self.config.train.max_gradient_norm, self.config.train.accumulate, self.world
+            ),
         )
 
     def _is_last(self, stage: Stage) -> bool:
@@ -244,6 +272,8 @@ class Experiment:
             self.log.stage(stage.number, of=len(self.stages), until=stage.schedule.iterations)
 
     def _save(self, step: int) -> None:
+        if not self.world.leads:
+            return
         extra = {
             "classes": list(self.train_set.class_names),
             "config": self.config.model_dump(mode="json"),
@@ -263,22 +293,32 @@ class Experiment:
             output=self.output,
             after_picture=self.stop.check,
             say=self.log.warn,
+            world=self.world,
         )
         self.evaluated = step
-        figures = self.result.summary()
+        figures, headline = self._tell(self.result, step)
+        self._save_weights("last", step, figures)
+        headline = self.world.share(headline)
+        if headline is not None and (self.best is None or headline > self.best):
+            self.best = headline
+            self._save_weights("best", step, figures)
+
+    def _tell(self, result: Result | None, step: int) -> tuple[dict[str, float], float | None]:
+        """Write the figures of an evaluation down; those, and the one that decides what is best.
+        Nothing in a process that does not lead."""
+        if result is None:
+            return {}, None
+        figures = result.summary()
         self.log.scalars({f"val/{name}": figure for name, figure in figures.items()}, step)
-        name, headline = self.result.headline
-        if self.ranked_by not in (None, name):  # resumed with another metric: not to be compared
-            self.best = None
-        self.ranked_by = name
         self.log.say(
             f"step {step} "
             + " ".join(f"{name} {value:.3f}" for name, value in figures.items() if "/" not in name)
         )
-        self._save_weights("last", step, figures)
-        if headline is not None and (self.best is None or headline > self.best):
-            self.best = headline
-            self._save_weights("best", step, figures)
+        name, headline = result.headline
+        if self.ranked_by not in (None, name):  # resumed with another metric: not to be compared
+            self.best = None
+        self.ranked_by = name
+        return figures, headline
 
     def _review(self) -> None:
         """Analyse the last evaluation, and write its page."""
@@ -293,6 +333,12 @@ class Experiment:
         print(summarise(analysis))
 
     def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
+        """Keep the weights under a name; when this returns they are there for all processes."""
+        if self.world.leads:
+            self._write_weights(name, step, figures)
+        self.world.share("the weights are there")
+
+    def _write_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
         save_weights(
             self.output / "weights" / name,
             self.model.state_dict(),
@@ -315,6 +361,7 @@ class Experiment:
             build_train_loader(self.config, self.train_set, skipped=self.skipped),
             batch_size=count,
             workers=0,
+            pieces=1,
         )
         with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
             batch, targets = next(iter(loader))

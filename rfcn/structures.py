@@ -53,6 +53,9 @@ class ImageBatch:
     """Name of each picture in its data set."""
     proposals: list[Tensor] | None = None
     """[P_i, 4] float32 a picture, best first, where they come from files; None otherwise."""
+    share: float = 1.0
+    """What part of the pictures of a training step this is, over all pieces and processes: the
+    weight of its mean losses. 0 for one that only keeps its process in step with the others."""
 
     def __len__(self) -> int:
         return len(self.sizes)

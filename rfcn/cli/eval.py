@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rfcn.config.schema import Config
     from rfcn.datasets.sample import Dataset
     from rfcn.evaluation.proposal_recall import ProposalRecall
+    from rfcn.evaluation.result import Result
     from rfcn.inference.detector import Detector
 
 
@@ -57,10 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detect on data.val as the stored config says, or its overrides; print the table."""
-    from rfcn.assessment import assess, detections_file, rescore, write_submission
+    from rfcn.assessment import detections_file, rescore, write_submission
     from rfcn.build import build_dataset, find_device, listed_classes, with_proposals
     from rfcn.cli.report import report
     from rfcn.config.loader import override_config
+    from rfcn.engine.distributed import first_process, own_device
     from rfcn.engine.weights import check_classes
     from rfcn.evaluation.analysis import summarise
     from rfcn.inference.detector import Detector
@@ -70,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
     config = override_config(detector.config, args.overrides)
     if config.data.classes != detector.config.data.classes:
         check_classes(listed_classes(config.data) or (), detector.class_names)
-    device = find_device(args.device or config.runtime.device)
+    device = own_device(find_device(args.device or config.runtime.device))
     pictures = build_dataset(config.data, config.data.val, class_names=detector.class_names)
     dataset = with_proposals(config, pictures, "val")
-    for note in dataset.notes:
+    for note in dataset.notes if first_process() else ():
         print(f"note: {note}")
     recall = None
-    if args.proposals:
+    if args.proposals and first_process():
         recall = _recall(detector, config, pictures, args.proposals, device)
     output = Path(args.output or f"runs/eval_{_run_of(Path(args.weights))}")
     if args.detections:
@@ -84,27 +86,36 @@ def run(args: argparse.Namespace) -> int:
         result = rescore(dataset, config, file)
     else:
         file = detections_file(output)
-        model = detector.with_config(config).model.to(device)
-        result = assess(model, dataset, config, device=device, output=output)
+        found = _detect(detector, dataset, config, device, output)
+        if found is None:  # one of several processes, not the one that speaks
+            return 0
+        result = found
     if args.submission:
         files = write_submission(dataset, config, file, Path(args.submission))
         print(f"submission: {len(files)} files in {args.submission}")
     if args.detections and not (args.output or args.report or recall):
         return report(result, config, file.parent)
     if config.eval.report if args.report is None else args.report:
+        weights = Path(args.weights)
         analysis = review(
-            dataset,
-            config,
-            file,
-            output,
-            result=result,
-            weights=Path(args.weights),
-            proposals=recall,
+            dataset, config, file, output, result=result, weights=weights, proposals=recall
         )
         print(summarise(analysis))
     else:
         forget_review(output)
     return report(result, config, output)
+
+
+def _detect(
+    detector: "Detector", dataset: "Dataset", config: "Config", device: "torch.device", output: Path
+) -> "Result | None":
+    """Detect on all pictures, shared with the other processes where torchrun started several."""
+    from rfcn.assessment import assess
+    from rfcn.engine.distributed import join_world
+
+    model = detector.with_config(config).model.to(device)
+    with join_world(device, timeout=config.runtime.timeout) as world:
+        return assess(model, dataset, config, device=device, output=output, world=world)
 
 
 def _recall(

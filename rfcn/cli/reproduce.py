@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Every row and seed in turn; the table is written anew after each. Give the same command again
     to go on."""
+    from rfcn.engine.distributed import first_process
     from rfcn.reproduction.report import table_cells, unmet_margins, write_table
     from rfcn.reproduction.run import prepare_data, read_outcomes, row_config, run_row
 
@@ -56,11 +57,15 @@ def run(args: argparse.Namespace) -> int:
             )
             prepare_data(config, table.scales[args.scale])
             outcome = run_row(row, config, output / row.name / f"seed{seed}")
+            if outcome is None:  # another process of the run writes the table
+                continue
             if isinstance(outcome, int):
                 print("stopped: give the same command again to go on")
                 return 128 + outcome
             measured[row.name, seed] = outcome
             write_table(table, list(measured.values()), output)
+    if not first_process():
+        return 0
     outcomes = list(measured.values())
     _print(table_cells(table, outcomes))
     print(f"table:    {output / 'table.md'}, .csv, .json, .png")

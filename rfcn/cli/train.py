@@ -33,6 +33,8 @@ def train_and_report(config: Config, output: Path, *, resume: bool, overwrite: b
     from rfcn.experiment import run_experiment
 
     outcome = run_experiment(config, output, resume=resume, overwrite=overwrite)
+    if outcome is None:  # one of several processes, not the one that speaks
+        return 0
     if isinstance(outcome, int):
         return 128 + outcome
     return report(outcome, config, output)

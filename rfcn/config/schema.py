@@ -276,6 +276,9 @@ class Train(Section):
     batch_size: Count = 8
     """Pictures a step. When it differs from `schedule_batch_size`, the rate is scaled with it and
     the step counts against it, and the run says so."""
+    accumulate: Count = 1
+    """Pieces in which the pictures of a step are worked through, their gradients adding up: the
+    same step in less memory. With several processes (torchrun) each works through so many."""
     momentum: Fraction = 0.9
     """SGD momentum (paper, section 3)."""
     weight_decay: NonNegative = 5e-4
@@ -341,6 +344,8 @@ class Runtime(Section):
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`."""
     seed: CountOrZero = 0
     """Drives initial weights, order, augmentation and sampling."""
+    timeout: Positive = 1800
+    """Seconds that one of several processes (torchrun) waits for the others before it gives up."""
     log_every: Count = 20
     """Steps between two lines of the log."""
     checkpoint_every: Count = 1000

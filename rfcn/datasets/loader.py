@@ -4,7 +4,7 @@ import itertools
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -87,12 +87,14 @@ def _room_for(shape: tuple[int, ...]) -> Tensor:
 class TrainLoader:
     """Endless training batches `(ImageBatch, list[Target])`, beginning with step `start_step`.
 
-    Step s is the same batch, bit for bit, whatever `workers` or `start_step`: order and short side
-    depend on (seed, epoch) and (seed, step) only, mirroring on (seed, epoch, picture).
+    Step s is the same pictures, bit for bit, whatever `workers` or `start_step`: order and short
+    side depend on (seed, epoch) and (seed, step) only, mirroring on (seed, epoch, picture). Each of
+    `processes` makes `pieces` batches of its part of a step; their `share` says what part.
     """
 
     dataset: Dataset
     batch_size: int
+    """Pictures a step, of all pieces and processes."""
     short_sides: Sequence[int]
     """One of them is drawn for each batch, in pixels."""
     max_long_side: int
@@ -106,6 +108,11 @@ class TrainLoader:
     start_step: int = 0
     skipped: SkippedPictures = field(default_factory=SkippedPictures)
     """Is told of pictures that cannot be read, in whose place another comes; or stops the run."""
+    pieces: int = 1
+    """Batches that this process makes of its part of a step."""
+    rank: int = 0
+    """Number of this process, from 0."""
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if not len(self.dataset):
@@ -126,9 +133,12 @@ class TrainLoader:
             seed=self.seed,
         )
         pictures = _Training(self.dataset, transform, self.skipped.allowed)
-        return _run(pictures, self._tickets(), self.workers, self.skipped)
+        tickets = (order.tickets for order in self._orders())
+        batches = _run(pictures, tickets, self.workers, self.skipped)
+        for (batch, targets), order in zip(batches, self._orders(), strict=False):
+            yield replace(batch, share=order.share), targets
 
-    def _tickets(self) -> Iterator[list["_Ticket"]]:
+    def _orders(self) -> Iterator["_Order"]:
         """The batches from `start_step` on, as orders to the workers."""
         aspects = [width / height for height, width in self.dataset.sizes]
         first_epoch, skipped = divmod(self.start_step, self.steps_per_epoch)
@@ -138,8 +148,17 @@ class TrainLoader:
             for indices in plan[skipped if epoch == first_epoch else 0 :]:
                 chance = np.random.default_rng((_SHORT_SIDE, self.seed, step))
                 side = int(chance.choice(self.short_sides))
-                yield [_Ticket(index, epoch, side) for index in indices]
+                yield from self._cut([_Ticket(index, epoch, side) for index in indices])
                 step += 1
+
+    def _cut(self, step: list["_Ticket"]) -> Iterator["_Order"]:
+        """The pieces of a step that are this process's. One that goes empty, in the short last step
+        of an epoch, is a picture that counts nothing: all processes must take every step."""
+        count = self.processes * self.pieces
+        edges = [len(step) * piece // count for piece in range(count + 1)]
+        for piece in range(self.rank * self.pieces, (self.rank + 1) * self.pieces):
+            tickets = step[edges[piece] : edges[piece + 1]]
+            yield _Order(tickets or step[:1], len(tickets) / len(step))
 
 
 def test_loader(
@@ -148,12 +167,13 @@ def test_loader(
     sizes: Sequence[tuple[int, int]],
     workers: int,
     skipped: SkippedPictures,
+    pictures: Sequence[int] | None = None,  # noqa: PT028 - no test
 ) -> Iterator[Pyramid]:
-    """Every picture of a data set once, in order, one a batch, at each of `sizes`: (short side,
-    longest side) in pixels. A picture is decoded once for all sizes. One that cannot be read is
-    left out, where `skipped` allows it."""
-    pictures = _Test(dataset, sizes)
-    return _run(pictures, ([index] for index in range(len(dataset))), workers, skipped, _pyramid)
+    """Pictures of a data set by their numbers, or all of them, in order, one a batch, at each of
+    `sizes`: (short side, longest side) in pixels. A picture is decoded once for all sizes. One that
+    cannot be read is left out, where `skipped` allows it."""
+    numbers = range(len(dataset)) if pictures is None else pictures
+    return _run(_Test(dataset, sizes), ([one] for one in numbers), workers, skipped, _pyramid)
 
 
 class _Ticket(NamedTuple):
@@ -162,6 +182,14 @@ class _Ticket(NamedTuple):
     picture: int
     epoch: int
     short_side: int
+
+
+class _Order(NamedTuple):
+    """Tells a worker what batch to make."""
+
+    tickets: list[_Ticket]
+    share: float
+    """See `ImageBatch.share`."""
 
 
 class _Fault(NamedTuple):

@@ -24,26 +24,33 @@ def report(
     lr: float,
     losses: Mapping[str, Tensor],
     gradient_norm: float,
-    batch: ImageBatch,
-    targets: Sequence[Target],
+    pieces: Sequence[tuple[ImageBatch, list[Target]]],
     before: Sequence[float],
 ) -> dict[str, Any]:
     """Everything known about a failed step, as JSON can hold it (NaN and infinity as words).
 
     Args:
+        pieces: the batches of the step that this process had.
         before: summed losses of the steps before it, oldest first.
     """
+    pictures = [
+        (name, size, target)
+        for batch, targets in pieces
+        for name, size, target in zip(batch.ids, batch.sizes, targets, strict=True)
+    ]
     return {
         "step": step,
         "lr": lr,
         "losses": {name: _number(value.item()) for name, value in losses.items()},
         "gradient_norm": _number(gradient_norm),
-        "ids": list(batch.ids),
-        "sizes": [list(size) for size in batch.sizes],
-        "boxes": [_rows(target.boxes) for target in targets],
-        "labels": [target.labels.tolist() for target in targets],
+        "ids": [name for name, _, _ in pictures],
+        "sizes": [list(size) for _, size, _ in pictures],
+        "boxes": [_rows(target.boxes) for _, _, target in pictures],
+        "labels": [target.labels.tolist() for _, _, target in pictures],
         "losses_before": [_number(value) for value in before],
-        "likely_cause": _likely_cause(step, losses, gradient_norm, batch, targets),
+        "likely_cause": _likely_cause(
+            step, losses, gradient_norm, {name: target.boxes for name, _, target in pictures}
+        ),
     }
 
 
@@ -62,11 +69,10 @@ def _likely_cause(
     step: int,
     losses: Mapping[str, Tensor],
     gradient_norm: float,
-    batch: ImageBatch,
-    targets: Sequence[Target],
+    boxes: Mapping[str, Tensor],
 ) -> str:
-    for name, target in zip(batch.ids, targets, strict=False):
-        bad = _bad_box(target.boxes)
+    for name, of_picture in boxes.items():
+        bad = _bad_box(of_picture)
         if bad is not None:
             return f"picture {name} has the box {_rows(bad[None])[0]}; check the data"
     if step == 1:

@@ -2,18 +2,20 @@
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from time import monotonic
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from rfcn.engine import failure
-from rfcn.engine.logging import RunLog, StepRecord
+from rfcn.engine.distributed import World
+from rfcn.engine.logging import StepRecord
 from rfcn.engine.optimizer import set_lr
+from rfcn.engine.quiet_log import Log
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.signals import StopRequest, stop_on_signals
 from rfcn.errors import DataError, MachineError, NumericalError
@@ -37,25 +39,37 @@ class Milestones:
     """Steps between two evaluations; the last step always has one. 0: only that one."""
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a step is taken."""
+
+    max_gradient_norm: float | None = None
+    """Longer gradients are shortened to it (2-norm over all parameters)."""
+    pieces: int = 1
+    """Batches of the loader that make one step: their gradients add up."""
+    world: World = field(default_factory=World)
+    """The processes that take each step together."""
+
+
 def train(
     model: nn.Module,
     loader: Iterable[Batch],
     *,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
-    log: RunLog,
+    log: Log,
     milestones: Milestones,
     start_step: int = 0,
-    max_gradient_norm: float | None = None,
+    manner: Manner = Manner(),
 ) -> signal.Signals | None:
     """Train `model` in place, on the device it is on, from `start_step` to the schedule's end.
 
     Args:
-        model: `(batch, targets) -> dict of scalar losses`, whose sum is minimised.
-        loader: yields the batch of step `start_step + 1` first; it is begun again when it ends.
+        model: `(batch, targets) -> dict of scalar losses`, each the mean over the pictures of the
+            batch. The sum of all is minimised, batches weighing as their `share` of a step says.
+        loader: yields the batches of step `start_step + 1` first; it is begun again when it ends.
         optimizer: its groups are given the schedule's rate times their `lr_scale`.
         start_step: steps already taken, by the run that is resumed.
-        max_gradient_norm: longer gradients are shortened to it (2-norm over all parameters).
 
     Returns:
         The signal that ended the training early, after a checkpoint; None when it is complete.
@@ -66,7 +80,8 @@ def train(
         DataError: `loader` yields nothing.
         MachineError: out of memory; the state of the last whole step is saved first.
     """
-    device = next(model.parameters()).device
+    world = manner.world
+    wrapped = world.wrap(model)
     loss_history: deque[float] = deque(maxlen=20)
     saved = start_step
     model.train()
@@ -74,29 +89,28 @@ def train(
         batches = _endless(loader)
         for step in range(start_step + 1, schedule.iterations + 1):
             began = monotonic()
-            following = None if stop else _next_batch(batches, stop)
-            if following is None:
-                return _leave(stop, step - 1, saved, log=log, save=milestones.save)
+            ending = world.most(stop.signal or 0)
+            pieces = [] if ending else _next_batches(batches, manner.pieces, stop)
+            if not pieces:
+                sent = signal.Signals(ending) if ending else stop.signal
+                return _leave(sent, step - 1, saved, log=log, save=milestones.save)
             loaded = monotonic()
-            batch, targets = following[0].to(device), [each.to(device) for each in following[1]]
 
             lr = schedule.lr_at(step)
             set_lr(optimizer, lr)
             optimizer.zero_grad()
-            with _saving_when_out_of_memory(step, saved, batch, milestones.save):
-                losses = model(batch, targets)
-                total = torch.stack(list(losses.values())).sum()
-                total.backward()
-            norm = clip_grad_norm_(model.parameters(), max_gradient_norm or float("inf"))
-            loss, gradient_norm = torch.stack([total.detach(), norm]).tolist()  # the only sync
+            with _saving_when_out_of_memory(step, saved, pieces, milestones.save):
+                losses = _gradients(wrapped, pieces, world)
+            norm = clip_grad_norm_(model.parameters(), manner.max_gradient_norm or float("inf"))
+            total = torch.stack(list(losses.values())).sum()
+            loss, gradient_norm = torch.stack([total, norm]).tolist()  # the only sync
             if not failure.step_is_good(loss, gradient_norm):
                 details = failure.report(
                     step,
                     lr=lr,
                     losses=losses,
                     gradient_norm=gradient_norm,
-                    batch=batch,
-                    targets=targets,
+                    pieces=pieces,
                     before=loss_history,
                 )
                 log.failure(details)
@@ -104,15 +118,29 @@ def train(
             optimizer.step()
 
             loss_history.append(loss)
-            seconds = monotonic() - began
-            log.step(
-                StepRecord(
-                    step, lr, loss, losses, gradient_norm, len(batch), loaded - began, seconds
-                )
-            )
+            images = sum(len(batch) for batch, _ in pieces)
+            times = loaded - began, monotonic() - began
+            log.step(StepRecord(step, lr, loss, losses, gradient_norm, images, *times))
             if _between_steps(model, step, schedule.iterations, milestones):
                 saved = step
     return None
+
+
+def _gradients(model: nn.Module, pieces: Sequence[Batch], world: World) -> dict[str, Tensor]:
+    """Add the gradients of a step to the parameters of a wrapped model; the losses of the step,
+    over all pieces and processes."""
+    device = next(model.parameters()).device
+    summed: dict[str, Tensor] = {}
+    for number, (batch, targets) in enumerate(pieces, start=1):
+        with nullcontext() if number == len(pieces) else world.alone(model):
+            losses = model(batch.to(device), [each.to(device) for each in targets])
+            # averaging divides the gradients by the number of processes
+            weighted = torch.stack(list(losses.values())) * batch.share
+            (weighted.sum() * world.size).backward()
+        for name, value in zip(losses, weighted.detach(), strict=True):
+            summed[name] = summed[name] + value if name in summed else value
+    everywhere = world.total(torch.stack(list(summed.values())))
+    return dict(zip(summed, everywhere, strict=True))
 
 
 def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -135,13 +163,14 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
             )
 
 
-def _next_batch(batches: Iterator[Batch], stop: StopRequest) -> Batch | None:
-    """The next batch; None when the signal that stops us has also killed the data workers."""
+def _next_batches(batches: Iterator[Batch], count: int, stop: StopRequest) -> list[Batch]:
+    """The next so many; none when the signal that stops us has also killed the data workers, of
+    which the queue between us tells by errors of many kinds."""
     try:
-        return next(batches)
-    except (RuntimeError, MachineError):
+        return [next(batches) for _ in range(count)]
+    except Exception:
         if stop:
-            return None
+            return []
         raise
 
 
@@ -163,22 +192,27 @@ def _between_steps(model: nn.Module, step: int, last: int, milestones: Milestone
 
 
 def _leave(
-    stop: StopRequest, step: int, saved: int, *, log: RunLog, save: Callable[[int], object]
+    sent: signal.Signals | None,
+    step: int,
+    saved: int,
+    *,
+    log: Log,
+    save: Callable[[int], object],
 ) -> signal.Signals | None:
     """Keep the last step and say how to go on; the signal that asked for it."""
     if step != saved:
         save(step)
-    name = stop.signal.name if stop.signal is not None else "a request"
+    name = "a request" if sent is None else sent.name
     log.say(
         f"stopped by {name} after step {step}, nothing is lost: "
         "give the same command with --resume to go on"
     )
-    return stop.signal
+    return sent
 
 
 @contextmanager
 def _saving_when_out_of_memory(
-    step: int, saved: int, batch: ImageBatch, save: Callable[[int], object]
+    step: int, saved: int, pieces: Sequence[Batch], save: Callable[[int], object]
 ) -> Iterator[None]:
     """Turn a lack of memory in step `step` into a checkpoint of the one before and a remedy."""
     try:
@@ -190,8 +224,10 @@ def _saving_when_out_of_memory(
         if step - 1 != saved:
             save(step - 1)
         kept = f" Step {step - 1} is saved; --resume goes on from it." if step > 1 else ""
+        ids = ", ".join(name for batch, _ in pieces for name in batch.ids)
+        shape = tuple(max(pieces, key=lambda piece: piece[0].tensor.numel())[0].tensor.shape)
         raise MachineError(
-            f"out of memory at step {step} with pictures {', '.join(batch.ids)} in a batch of "
-            f"shape {tuple(batch.tensor.shape)}. Lower train.batch_size, "
-            f"data.train_short_sides or model.proposer.train_proposals.{kept}"
+            f"out of memory at step {step} with pictures {ids} in a batch of shape {shape}. Lower "
+            f"train.batch_size, raise train.pieces, or lower data.train_short_sides or "
+            f"model.proposer.train_proposals.{kept}"
         ) from error

@@ -107,6 +107,11 @@ class Library:
         ]
 
 
+def backend_on(device: torch.device) -> str:
+    """Which implementation of the operators runs there: compiled, torch, or both."""
+    return " and ".join(sorted({one.backend for one in status() if one.device == device.type}))
+
+
 def load(mode: str, folder: Path) -> Library:
     """Loads the libraries in `folder` as `mode` says.
 

@@ -79,8 +79,9 @@ def with_fewer_rois(config: Config, divisor: int) -> Config:
 
 def run_row(
     row: Row, config: Config, folder: Path, *, say: Callable[[str], None] = print
-) -> Outcome | int:
-    """Train and measure one row; at once if that was done. The number of a signal that ended it."""
+) -> Outcome | int | None:
+    """Train and measure one row; at once if that was done. The number of a signal that ended it;
+    nothing in one of several processes (torchrun) that does not lead."""
     done = folder / "outcome.json"
     if done.is_file():
         say(f"{row.name}, seed {config.runtime.seed}: done before")
@@ -88,7 +89,7 @@ def run_row(
     say(f"{row.name}, seed {config.runtime.seed}: {row.title}")
     resume = bool(checkpoints(folder / "checkpoints"))
     result = run_experiment(config, folder, resume=resume, overwrite=not resume)
-    if isinstance(result, int):
+    if result is None or isinstance(result, int):
         return result
     outcome = Outcome(
         row=row.name,

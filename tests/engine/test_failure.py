@@ -23,8 +23,7 @@ def report(step=7, cls=NAN, norm=NAN, targets=(GOOD, GOOD)) -> dict:
         lr=0.01,
         losses={"loss_cls": torch.tensor(cls), "loss_box": torch.tensor(0.5)},
         gradient_norm=norm,
-        batch=BATCH,
-        targets=targets,
+        pieces=[(BATCH, list(targets))],
         before=[1.0, 2.0],
     )
 

@@ -12,7 +12,7 @@ from rfcn.engine.checkpoint import capture, load_checkpoint, newest_good, restor
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.train import Milestones, train
+from rfcn.engine.train import Manner, Milestones, train
 from rfcn.errors import DataError, MachineError, NumericalError
 
 SCHEDULE = Schedule(0.05, 8, lr_steps=(6,), warmup_iterations=3)
@@ -142,7 +142,7 @@ def test_t16_two_runs_with_one_seed_are_equal(tmp_path, toy_detector, toy_loader
 def test_long_gradients_are_shortened_and_logged_at_full_length(run, toy_loader, limit):
     before = run.model.head.weight.clone()
     one_step = Schedule(1.0, 1)
-    run.go(toy_loader(), schedule=one_step, max_gradient_norm=limit)
+    run.go(toy_loader(), schedule=one_step, manner=Manner(limit))
     moved = (run.model.head.weight - before).norm()
     assert bool(moved < 2e-3) == (limit is not None)
     assert metrics(run.folder.parent) == []  # the log of this fixture writes every second step
@@ -282,7 +282,7 @@ def test_t2_a_gradient_that_is_not_finite_stops_too(run, toy_loader):
     with pytest.raises(
         NumericalError, match=r"step 1: loss_rpn_cls 0\.\d.*gradient norm (inf|nan)"
     ):
-        run.go(toy_loader(), max_gradient_norm=35.0)
+        run.go(toy_loader(), manner=Manner(35.0))
 
 
 def test_t3_a_rate_far_too_high_is_found(run, toy_loader):

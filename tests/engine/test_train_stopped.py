@@ -52,7 +52,7 @@ def test_t9_sigterm_to_a_real_group_of_processes_saves_and_says_how_to_go_on(tmp
         output, errors = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert child.returncode == 143
+    assert child.returncode == 143, errors
     assert "SIGTERM: stopping after this step" in errors
     assert "Traceback" not in errors
     assert "stopped by SIGTERM after step" in output

@@ -1,0 +1,81 @@
+"""The log of a process that does not lead: it says nothing, and keeps only its own failure."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rfcn.engine.logging import RunLog, StepRecord
+
+
+class Log(Protocol):
+    """What a run tells its log; `rfcn.engine.logging.RunLog` writes all of it down."""
+
+    def step(self, record: StepRecord) -> None:
+        """Take note of a step."""
+
+    def stage(self, number: int, *, of: int, until: int) -> None:
+        """Steps up to `until` belong to stage `number`, from 1."""
+
+    def scalars(self, values: Mapping[str, float | None], step: int) -> None:
+        """Numbers of an evaluation."""
+
+    def picture(self, tag: str, image: np.ndarray, step: int) -> None:
+        """A uint8 RGB picture [H, W, 3]."""
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Text, such as the config."""
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+
+    def warn(self, line: str) -> None:
+        """One line of warning."""
+
+    def failure(self, report: Mapping[str, Any]) -> None:
+        """The numbers of a failed step."""
+
+
+class QuietLog:
+    """See `Log`. Use it in a `with` block, as `RunLog`."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._file = folder / f"failure_{rank}.json"
+
+    def __enter__(self) -> "QuietLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def step(self, record: StepRecord) -> None:
+        """Nothing: the process that leads writes the losses of all."""
+
+    def stage(self, number: int, *, of: int, until: int) -> None:
+        """Nothing."""
+
+    def scalars(self, values: Mapping[str, float | None], step: int) -> None:
+        """Nothing."""
+
+    def picture(self, tag: str, image: np.ndarray, step: int) -> None:
+        """Nothing."""
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+    def warn(self, line: str) -> None:
+        """Nothing."""
+
+    def failure(self, report: Mapping[str, Any]) -> None:
+        """Keep what this process saw of a failed step, in failure_RANK.json."""
+        self._file.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def open_log(folder: Path, rank: int, **options: Any) -> RunLog | QuietLog:
+    """The log of process `rank`; options: see `RunLog`."""
+    return RunLog(folder, **options) if rank == 0 else QuietLog(folder, rank)
