@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,6 +163,23 @@ def test_i14_an_empty_folder(fault, trained_run, tmp_path: Path) -> None:
     assert f"no pictures in {tmp_path / 'empty'}. Give" in fault(*words, tmp_path / "empty", code=3)
     assert "no such file or folder" in fault(*words, tmp_path / "absent.jpg", code=3)
     assert not output.exists()
+
+
+# I15
+@pytest.mark.parametrize("kind", ["whole", "torn", "empty"])
+def test_i15_videos_are_named_with_what_to_do(fault, trained_run, tmp_path: Path, kind) -> None:
+    clip = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 5.0, (64, 48))
+    for shade in range(4):
+        writer.write(np.full((48, 64, 3), 60 * shade, np.uint8))
+    writer.release()
+    if not clip.is_file():
+        pytest.skip("this OpenCV writes no mp4")
+    content = clip.read_bytes()
+    clip.write_bytes({"whole": content, "torn": content[:200], "empty": b""}[kind])
+    message = fault("infer", "-w", trained_run.weights, "-i", clip, "-o", tmp_path / "o", code=3)
+    says = "the file is empty" if kind == "empty" else "a video, of which pictures must be taken"
+    assert f"{clip}: {says}" in message
 
 
 def test_l6_no_weights(fault, trained_run, tmp_path: Path) -> None:
