@@ -114,9 +114,9 @@ def padded(samples: Sequence[tuple[Tensor, dict]]) -> tuple[Tensor, list[dict]]:
 
 def theirs(dataset: VOCDataset) -> DataLoader:
     """The same pictures, batch by batch, mirrored alike."""
-    tickets = ours(dataset)._tickets()
     order = (
-        [(one.picture, mirrored(one.epoch, one.picture)) for one in batch] for batch in tickets
+        [(one.picture, mirrored(one.epoch, one.picture)) for one in batch.tickets]
+        for batch in ours(dataset)._orders()
     )
     return DataLoader(
         Reference(dataset),

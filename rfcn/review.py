@@ -13,12 +13,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from rfcn.boxes import rescale
-from rfcn.build import AnyDetector, build_naming, build_test_loader
+from rfcn.build import AnyDetector, build_naming, build_skipped, build_test_loader
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.proposals import WithProposals
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.environment import describe_environment
+from rfcn.errors import DataError
 from rfcn.evaluation.analysis import Analysis, analyse, write_tables
 from rfcn.evaluation.figures import draw_figures
 from rfcn.evaluation.page import Shot, render_page
@@ -98,22 +99,27 @@ def measure_proposals(
     if isinstance(dataset, WithProposals):
         boxes = [dataset.proposals(index).numpy() for index in range(len(dataset))]
     else:
-        boxes = _propose(model.eval(), build_test_loader(config, dataset))
+        skipped = build_skipped(config.data, dataset, print, said="no proposals on")
+        made = _propose(model.eval(), build_test_loader(config, dataset, skipped=skipped))
+        none = np.zeros((0, 4), dtype=np.float32)  # where a picture could not be read
+        boxes = [made.get(name, none) for name in dataset.ids]
     truths = {name: dataset.target(index) for index, name in enumerate(dataset.ids)}
     asked = gather(truths, {}, dataset.class_names).truths
     return proposal_recall(boxes, asked, most=most)
 
 
 @torch.inference_mode()
-def _propose(model: TwoStageDetector, loader: Iterable[Pyramid]) -> list[np.ndarray]:
-    """The proposals of each picture, in its original pixels."""
+def _propose(model: TwoStageDetector, loader: Iterable[Pyramid]) -> dict[str, np.ndarray]:
+    """The proposals of each picture by its id, in its original pixels."""
     device = next(model.parameters()).device
-    boxes = []
+    boxes: dict[str, np.ndarray] = {}
     for pyramid in tqdm(loader, "proposing", disable=None, leave=False):
         batch = pyramid.levels[0].to(device)
         proposed, _ = model.proposer(batch, model.features(batch))
         sizes = zip(proposed, batch.sizes, batch.original_sizes, strict=True)
-        boxes += [rescale(*one).cpu().numpy() for one in sizes]
+        boxes |= {
+            name: rescale(*one).cpu().numpy() for name, one in zip(batch.ids, sizes, strict=True)
+        }
     return boxes
 
 
@@ -151,8 +157,14 @@ def _gallery(
         name = dataset.ids[index]
         if costs[index] <= 0:
             break
+        try:
+            image = dataset[index].image
+        except DataError:
+            if name in found:
+                raise
+            continue  # it could not be read, and the run has said so
         believed = found.get(name, nothing).above(analysis.score_threshold)
-        picture = _thumbnail(dataset[index].image, truths[name], believed, dataset.class_names)
+        picture = _thumbnail(image, truths[name], believed, dataset.class_names)
         caption = describe_picture(
             analysis.scored, analysis.verdicts, analysis.errors, index, analysis.score_threshold
         )
