@@ -3,43 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from rfcn.engine.logging import RunLog, StepRecord
 
 
-class Log(Protocol):
-    """What a run tells its log; `rfcn.engine.logging.RunLog` writes all of it down."""
-
-    def step(self, record: StepRecord) -> None:
-        """Take note of a step."""
-
-    def stage(self, number: int, *, of: int, until: int) -> None:
-        """Steps up to `until` belong to stage `number`, from 1."""
-
-    def scalars(self, values: Mapping[str, float | None], step: int) -> None:
-        """Numbers of an evaluation."""
-
-    def picture(self, tag: str, image: np.ndarray, step: int) -> None:
-        """A uint8 RGB picture [H, W, 3]."""
-
-    def text(self, tag: str, text: str, step: int = 0) -> None:
-        """Text, such as the config."""
-
-    def say(self, line: str) -> None:
-        """One line for the user."""
-
-    def warn(self, line: str) -> None:
-        """One line of warning."""
-
-    def failure(self, report: Mapping[str, Any]) -> None:
-        """The numbers of a failed step."""
-
-
 class QuietLog:
-    """See `Log`. Use it in a `with` block, as `RunLog`."""
+    """Hears all that a run tells its `RunLog`. Use it in a `with` block, as that one."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._file = folder / f"failure_{rank}.json"
@@ -76,6 +48,10 @@ class QuietLog:
         self._file.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def open_log(folder: Path, rank: int, **options: Any) -> RunLog | QuietLog:
+Log = RunLog | QuietLog
+"""What a run tells its news to."""
+
+
+def open_log(folder: Path, rank: int, **options: Any) -> Log:
     """The log of process `rank`; options: see `RunLog`."""
     return RunLog(folder, **options) if rank == 0 else QuietLog(folder, rank)

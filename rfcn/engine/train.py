@@ -168,6 +168,8 @@ def _next_batches(batches: Iterator[Batch], count: int, stop: StopRequest) -> li
     which the queue between us tells by errors of many kinds."""
     try:
         return [next(batches) for _ in range(count)]
+    except DataError:  # a fault of the user's files is told, whatever else goes on
+        raise
     except Exception:
         if stop:
             return []
