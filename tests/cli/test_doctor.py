@@ -47,6 +47,7 @@ def test_plain_operators_are_a_note_where_they_matter(
     assert found["operators, cuda"].state == ("note" if gpu else "ok")
 
 
+# S1
 def test_s1_a_broken_pair_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,7 @@ def test_w17_a_finished_run_shows_its_table_again(
 # ------------------------------------------------------------------------------- faults: the words
 
 
+# C1
 def test_c1_a_wrong_key_names_the_nearest(refused) -> None:
     message = refused("train.learnig_rate=1", code=2)
     assert "train.learnig_rate: unknown key." in message
@@ -87,6 +88,7 @@ def test_c1_a_wrong_key_names_the_nearest(refused) -> None:
     assert "Did you mean 'train.iterations'?" in message
 
 
+# L3
 def test_l3_no_such_device(refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     message = refused(code=6, words=("--device", "cuda"))
@@ -96,6 +98,7 @@ def test_l3_no_such_device(refused, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "expected auto, cpu, cuda or cuda:N" in refused(code=2, words=("--device", "gpu"))
 
 
+# L4
 def test_l4_a_folder_in_use(refused, trained_run) -> None:
     before = (trained_run.output / "config.yaml").read_bytes()
     message = refused(code=2, words=("-o", trained_run.output))
@@ -105,6 +108,7 @@ def test_l4_a_folder_in_use(refused, trained_run) -> None:
     assert (trained_run.output / "config.yaml").read_bytes() == before
 
 
+# L4
 def test_l4_overwrite_leaves_the_files_of_others_alone(refused, tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "a.jpg").touch()
@@ -113,6 +117,7 @@ def test_l4_overwrite_leaves_the_files_of_others_alone(refused, tmp_path: Path) 
     assert (tmp_path / "holiday" / "a.jpg").exists()
 
 
+# L5
 def test_l5_a_file_for_a_folder(refused, trained_run) -> None:
     assert "is a file" in refused(code=2, words=("-o", trained_run.config))
 
