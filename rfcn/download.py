@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -138,6 +139,8 @@ def _fetch(remote: RemoteFile, part: Path) -> None:
             ) from None
         except (OSError, http.client.HTTPException) as fault:  # URLError is an OSError
             trouble = getattr(fault, "reason", None) or fault
+            if isinstance(trouble, socket.gaierror):  # offline: waiting would not help
+                break
         else:
             if remote.has_size(part.stat().st_size):
                 return
@@ -145,8 +148,8 @@ def _fetch(remote: RemoteFile, part: Path) -> None:
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
     raise MachineError(
-        f"{remote.url}: cannot be fetched ({trouble}; {ATTEMPTS} attempts). What came so far is "
-        f"kept: the same command goes on from there. {_by_hand(part)}"
+        f"{remote.url}: cannot be fetched ({trouble}; attempts: {attempt + 1}). What came so far "
+        f"is kept: the same command goes on from there. {_by_hand(part)}"
     )
 
 

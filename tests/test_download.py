@@ -1,6 +1,7 @@
 """Files from a server of our own: resumed, checked, refused."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -72,7 +73,7 @@ def test_what_came_is_kept_when_the_server_stays_away(  # S3
     server: FileServer, tmp_path: Path
 ) -> None:
     server.breaks_after = [100] * module.ATTEMPTS
-    with pytest.raises(MachineError, match=r"5 attempts.*goes on from there.*put the file there"):
+    with pytest.raises(MachineError, match=r"attempts: 5.*goes on from there.*put the file there"):
         download(remote(server), tmp_path)
     assert (tmp_path / "set.tar.part").stat().st_size == 100 * module.ATTEMPTS
 
@@ -82,6 +83,15 @@ def test_offline(tmp_path: Path) -> None:  # S3
         known = remote(gone)
     with pytest.raises(MachineError, match=r"cannot be fetched .*refused"):
         download(known, tmp_path)
+
+
+def test_an_address_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:  # S3
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(MachineError, match=r"Name or service not known; attempts: 1.*yourself: "):
+        download(RemoteFile("https://example.invalid/a", 1, "0"), tmp_path)
 
 
 def test_a_file_that_is_not_there(server: FileServer, tmp_path: Path) -> None:  # S3

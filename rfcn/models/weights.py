@@ -104,8 +104,8 @@ def _download(architecture: str, name: str) -> dict[str, Tensor]:
                 download(remote, folder)
             except MachineError as fault:
                 raise MachineError(
-                    f"{fault} Or set model.backbone.weights to the path of a copy, or to none to "
-                    "start from random weights."
+                    f"{str(fault).rstrip('.')}; or set model.backbone.weights to the path of a "
+                    "copy, or to none to start from random weights."
                 ) from None
         elif not digest_of(path, remote).startswith(remote.digest):
             raise WeightsError(

@@ -249,7 +249,7 @@ def test_what_a_download_brings_instead(offered, cached):  # S3
     whole = offered.files[cached.name]
     offered.files[cached.name] = b"<html>Please log in</html>"
     assert "the server sends 26 bytes" in download_fails(kept=cached)
-    offered.files[cached.name] = whole[:-1] + b"?"
+    offered.files[cached.name] = whole[:-1] + bytes([whole[-1] ^ 255])
     assert "was fetched has the SHA256" in download_fails(kept=cached)
     offered.files.clear()
     assert "the server answers 404" in download_fails(kept=cached)
