@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,18 @@ def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
     assert f"{file}: cannot be read" in fault(*words, code=3)
     file.write_text("{}")
     assert f"{file}: is not a file of detections" in fault(*words, code=3)
+
+
+# S2
+@pytest.mark.parametrize("tool", ["pycocotools", "faster-coco-eval"])
+def test_s2_a_tool_of_coco_that_is_missing(
+    fault, trained_run, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    monkeypatch.setitem(sys.modules, tool.replace("-", "_"), None)
+    file = trained_run.output / "eval" / "detections.json"
+    words = ("eval", "-w", trained_run.weights, "--detections", file, "--set", "eval.metric=coco")
+    message = fault(*words, f"eval.coco_tool={tool}", code=6)
+    assert f"eval.coco_tool: {tool} is not installed" in message
 
 
 # L3

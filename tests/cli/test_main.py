@@ -225,6 +225,17 @@ def test_l12_an_old_torch(
 # ------------------------------------------------------------------------- in a process of its own
 
 
+PLAIN = {
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "",
+    "COLUMNS": "20",
+    "FORCE_COLOR": "",
+}
+"""The variables of a narrow terminal of ASCII."""
+
+
 def run_tool(
     words: list[str], *, shell_tail: str = "", cwd: Path = ROOT, **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -250,21 +261,15 @@ def test_l9_stdout_is_closed() -> None:
     assert run_tool([], shell_tail=">&-").stderr.strip() == "code 0"
 
 
-# L9, S7
-def test_l9_s7_an_ascii_terminal_gets_ascii_and_no_escape_codes(tmp_path: Path) -> None:
+# L9, S7, C8: the file is UTF-8, whatever the terminal is
+def test_l9_s7_a_narrow_ascii_terminal_gets_ascii_and_no_escape_codes(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("data: {classes: [café]}", encoding="utf-8")
-    done = run_tool(
-        ["--published", "-c", str(file)],
-        LANG="C",
-        PYTHONIOENCODING="ascii",
-        NO_COLOR="1",
-        FORCE_COLOR="",
-    )
+    file.write_text("data: {classes: [café, İstanbul]}", encoding="utf-8")
+    done = run_tool(["--published", "-c", str(file)], **PLAIN)
     assert done.stderr.strip() == "code 0"
     assert done.stdout.isascii()
     assert "\x1b" not in done.stdout
-    assert "caf?" in done.stdout
+    assert "caf?, ?stanbul" in done.stdout
 
 
 # L10
@@ -272,6 +277,26 @@ def test_l10_from_another_folder(tmp_path: Path) -> None:
     done = run_tool(["-c", "rfcn/r101_voc.yaml"], cwd=tmp_path)
     assert done.stderr.strip() == "code 0"
     assert "type: sampled" in done.stdout
+
+
+# S2
+def test_s2_without_opencv_the_rest_works(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['cv2'] = None\nfrom rfcn.cli.main import main\n"
+        "print(main(['show-config']), main(['train', '-c', 'demo.yaml']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 6"
+    remedy = "Type: pip install opencv-python-headless"
+    assert done.stderr == f"error: the Python module 'cv2' is missing. {remedy}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 # L11

@@ -1,6 +1,7 @@
 """`rfcn train`: what it leaves, how it goes on, how it refuses. Rows L, W, V and I of faults."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def test_w17_a_finished_run_shows_its_table_again(
     table = trained_run.said.partition(" class ")[2].partition("weights:")[0]
     assert table in said
     assert (output / "weights/last/model.safetensors").read_bytes() == weights
+
+
+# S2, T15
+def test_s2_training_needs_neither_tensorboard_nor_the_tools_of_coco(
+    trained_run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("tensorboard", "torch.utils.tensorboard", "pycocotools", "faster_coco_eval"):
+        monkeypatch.setitem(sys.modules, name, None)
+    words = ["train", "-c", str(trained_run.config), "-o", str(tmp_path / "out"), "--set"]
+    assert main([*words, *SHORT, "runtime.tensorboard=true", "eval.metric=coco"]) == 0
+    assert capsys.readouterr().out.count("TensorBoard is off") == 1
+    assert not (tmp_path / "out" / "tensorboard").exists()
 
 
 # ------------------------------------------------------------------------------- faults: the words
