@@ -184,6 +184,8 @@ SOURCES: dict[str, Source] = {
     "train.weight_decay": _all(5e-4),
     "train.bias_lr_factor": Source(None, 2, 1),
     "train.max_gradient_norm": Source(None, "none", "none", "far above healthy gradients: a guard"),
+    "train.precision": Source(None, "float32", "float32"),
+    "train.ema_decay": Source(None, "none", "none", "none"),
     "train.scheme.type": Source("alternating", _SCHEMES, _SCHEMES),
     "train.scheme.stages": Source(OneOf((4, 5)), 5, 4, "4 on VOC, 5 on COCO"),
     "train.scheme.lr": _own("py-R-FCN: 1e-3, at 1 picture a step (RPN) or 2 (R-FCN)"),
