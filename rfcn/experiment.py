@@ -38,6 +38,7 @@ from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
 from rfcn.review import review
+from rfcn.running.machine import prepare
 from rfcn.running.pictures import draw_summary, draw_targets
 from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
@@ -120,9 +121,8 @@ class Experiment:
         fine_tunes = config.train.start_from is not None
         self.model = build_detector(
             config.model, train_set.class_names, pretrained=state is None and not fine_tunes
-        ).to(device)
-        # what the convolutions of CPUs and GPUs alike are fastest with
-        self.model.to(memory_format=torch.channels_last)
+        )
+        self.remarks = prepare(self.model, config.runtime, device)
         self.course = Course(self.model, self.weights.read)
         self.precision = Precision(config.train.precision, device.type)
         self.average: WeightAverage | None = None
@@ -130,13 +130,12 @@ class Experiment:
         self.evaluated = 0
         self.best: float | None = None
         self.ranked_by: str | None = None
-        self.remarks: list[str] = []
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
         if config.train.start_from is not None:
-            self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
+            self.remarks += start_from(self.model, train_set.class_names, config.train.start_from)
         self.course.enter(self.stages[0])
         self._follow_weights()
 
@@ -145,7 +144,7 @@ class Experiment:
         check_classes(self.train_set.class_names, state["extra"]["classes"])
         # what the checkpoint's version did not know yet was as it is by default
         written = config_from_mapping(state["extra"]["config"], source="the checkpoint's config")
-        self.remarks = check_same_config(
+        self.remarks += check_same_config(
             written.model_dump(mode="json"), self.config.model_dump(mode="json")
         )
         self.course.enter(stage_of(self.stages, state["step"]))

@@ -202,6 +202,8 @@ SOURCES: dict[str, Source] = {
     "eval.report": _own(_RUN),
     "eval.floor": _own(_GUARD),
     "runtime.device": _own(_RUN),
+    "runtime.compile": _own(_RUN),
+    "runtime.activation_checkpointing": _own(_RUN),
     "runtime.timeout": _own(_RUN),
     "runtime.seed": Source(None, 3, None, "any seed will do"),
     "runtime.log_every": _own(_RUN),

@@ -336,6 +336,11 @@ class Runtime(Section):
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`."""
     seed: CountOrZero = 0
     """Drives initial weights, order, augmentation and sampling."""
+    compile: bool = False
+    """Let torch.compile translate backbone and dense layers: minutes once, then faster steps."""
+    activation_checkpointing: bool = False
+    """Forget the activations of residual blocks and compute them again for their gradients: a
+    fraction of the memory, about a third more time, for large pictures and batches."""
     timeout: Positive = 1800
     """Seconds that one of several processes (torchrun) waits for the others before it gives up."""
     log_every: Count = 20
@@ -364,6 +369,15 @@ class Config(Section):
             raise ValueError("model.proposer.type is given: data.proposals must name the files")
         if self.data.proposals is not None and not reads:
             raise ValueError("data.proposals is read by model.proposer.type: given only")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_compiled_is_called(self) -> "Config":
+        if self.runtime.compile and self.train.scheme.type == "alternating":
+            raise ValueError(
+                "runtime.compile translates a backbone as a whole, of which the stages of "
+                "train.scheme.type: alternating call parts: turn one of the two off"
+            )
         return self
 
     @model_validator(mode="after")
