@@ -23,12 +23,12 @@ from rfcn.build import (
 from rfcn.config.loader import dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
-from rfcn.engine.checkpoint import capture, checkpoints, newest_good, restore, save_checkpoint
+from rfcn.engine.checkpoint import capture, checkpoints, restore, save_checkpoint
 from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
 from rfcn.engine.quiet_log import open_log
-from rfcn.engine.resume import check_same_config
+from rfcn.engine.resume import change_of_processes, check_same_config, find_checkpoint
 from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.train import Manner, Milestones, train
 from rfcn.engine.weights import check_classes, load_weights, save_weights
@@ -84,7 +84,7 @@ def run_experiment(
             )
         world.share("the folder is there")
         with only_run_in(output) if world.leads else nullcontext():
-            state = newest_good(output / "checkpoints", print) if resume else None
+            state = find_checkpoint(output / "checkpoints", world, print) if resume else None
             return Experiment(config, output, device, train_set, val_set, state, world).run()
 
 
@@ -134,6 +134,7 @@ class Experiment:
         self.best: float | None = None
         self.ranked_by: str | None = None
         self.remarks: list[str] = []
+        self.resumed: dict[str, Any] = {} if state is None else state["extra"]
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
@@ -148,6 +149,7 @@ class Experiment:
         self.remarks = check_same_config(
             state["extra"]["config"], self.config.model_dump(mode="json")
         )
+        self.remarks += change_of_processes(self.resumed.get("processes"), self.world.size)
         self.course.enter(stage_of(self.stages, state["step"]))
         self.start_step, self.best = restore(state, self.model, self.course.optimizer)
         self.evaluated = state["extra"]["evaluated"]
@@ -156,16 +158,14 @@ class Experiment:
     def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
-            if not self.world.leads:
-                return None
-            print(f"{self.output}: already complete, {self.start_step} steps.")
-            return rescore(self.val_set, self.config, detections_file(self.output))
+            return self._show_again()
         with open_log(
             self.output,
             self.world.rank,
             iterations=self.iterations,
             every=self.config.runtime.log_every,
             start_step=self.start_step,
+            before=self.resumed.get("log"),
             tensorboard=self.config.runtime.tensorboard,
         ) as self.log:
             self.skipped = build_skipped(
@@ -178,7 +178,7 @@ class Experiment:
                 try:
                     stopped_by = self._train()
                 except Stopped:  # in an evaluation, before which a checkpoint was kept
-                    stopped_by = self.stop.signal
+                    stopped_by = Signals(self.world.most(self.stop.signal or 0))
                     self.log.say(
                         "stopped while evaluating, nothing is lost: give the same command with "
                         "--resume to go on"
@@ -190,10 +190,26 @@ class Experiment:
         if not self.world.leads:
             return None
         assert self.result is not None
+        self._look_back()
+        return self.result
+
+    def _show_again(self) -> Result | None:
+        """Of a complete run: the last evaluation; and what it was to leave, if it was killed
+        before."""
+        if not self.world.leads:
+            return None
+        print(f"{self.output}: already complete, {self.start_step} steps.")
+        self.result = rescore(self.val_set, self.config, detections_file(self.output))
+        wanted = ["pictures/losses.png", *(["eval/report.html"] if self.config.eval.report else [])]
+        if not all((self.output / name).is_file() for name in wanted):
+            self._look_back()
+        return self.result
+
+    def _look_back(self) -> None:
+        """Draw and analyse what has come out."""
         self._draw_summary()
         if self.config.eval.report:
             self._review()
-        return self.result
 
     def _train(self) -> Signals | None:
         """Make up for an evaluation that was not finished, then train to the end."""
@@ -279,6 +295,8 @@ class Experiment:
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
             "ranked_by": self.ranked_by,
+            "log": self.log.state(),
+            "processes": self.world.size,
         }
         state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
         save_checkpoint(self.output / "checkpoints", state, step)

@@ -18,6 +18,7 @@ from torch import nn
 from rfcn.engine.atomic import make_folder, remove_unfinished, sync_folder, write_atomically
 from rfcn.engine.finite import first_non_finite
 from rfcn.engine.rng import capture_rng, restore_rng
+from rfcn.engine.weights import load_into
 from rfcn.errors import NumericalError, WeightsError
 from rfcn.filekind import kind_of, remedy_for
 
@@ -61,9 +62,9 @@ def restore(
         WeightsError: the model or the optimizer is not the one the state was taken from.
     """
     try:
-        model.load_state_dict(state["model"])
+        load_into(model, state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
+    except (WeightsError, ValueError) as error:
         raise WeightsError(
             f"the checkpoint of step {state['step']} belongs to another model: {error}. Resume "
             "with the config of the run it came from, or start a new run from its weights."
@@ -86,11 +87,10 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int, keep: int
             "The checkpoints before it are good; resume from them with a lower train.lr."
         )
     make_folder(folder)
-    path = folder / f"step_{step:08d}.pt"
+    path = path_of(folder, step)
     _digest_path(path).unlink(missing_ok=True)  # before: a digest never outlives its file
     write_atomically(path, lambda file: torch.save(dict(state), file), check=_check_archive)
-    digest = f"{_sha256(path)}  {path.name}\n"
-    write_atomically(_digest_path(path), lambda file: file.write(digest.encode()))
+    _write_digest(path)
     for old in checkpoints(folder)[:-keep]:
         old.unlink()
         _digest_path(old).unlink(missing_ok=True)
@@ -104,6 +104,11 @@ def checkpoints(folder: Path) -> list[Path]:
         return []
     numbered = [(match, path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name))]
     return [path for match, path in sorted(numbered, key=lambda pair: int(pair[0][1]))]
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step_{step:08d}.pt"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -151,9 +156,13 @@ def newest_good(folder: Path, say: Callable[[str], object]) -> dict[str, Any] | 
     paths = checkpoints(folder)
     for path in reversed(paths):
         try:
-            return load_checkpoint(path)
+            state = load_checkpoint(path)
         except WeightsError as error:
             say(f"passed over: {error}")
+            continue
+        if not _digest_path(path).exists():  # its writer was killed in between
+            _write_digest(path)
+        return state
     if paths:
         raise WeightsError(
             f"none of the {len(paths)} checkpoints in {folder} can be read; the lines above say "
@@ -205,6 +214,11 @@ def _check_contents(path: Path, state: Any) -> None:
 
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
+
+
+def _write_digest(path: Path) -> None:
+    digest = f"{_sha256(path)}  {path.name}\n"
+    write_atomically(_digest_path(path), lambda file: file.write(digest.encode()))
 
 
 def _sha256(path: Path) -> str:
