@@ -151,7 +151,7 @@ def _command(words: Sequence[str]) -> int:
 
 def import_everything() -> None:
     """What a training imports, so that forks of this process have it."""
-    import matplotlib.backends.backend_agg  # and figures
+    import matplotlib.backends.backend_agg  # noqa: F401
 
     import rfcn.cli.make_shapes
     import rfcn.cli.report

@@ -20,7 +20,7 @@ from rfcn.engine.finite import first_non_finite
 from rfcn.engine.rng import capture_rng, restore_rng
 from rfcn.engine.weights import load_into
 from rfcn.errors import NumericalError, WeightsError
-from rfcn.filekind import kind_of, remedy_for
+from rfcn.filekind import kind_of, origin_of, remedy_for
 
 KIND = "rfcn-train"
 FORMAT = 2
@@ -88,12 +88,12 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int, keep: int
         )
     make_folder(folder)
     path = path_of(folder, step)
-    _digest_path(path).unlink(missing_ok=True)  # before: a digest never outlives its file
+    _digest_path(path).unlink(missing_ok=True)  # first: it never outlives its file
     write_atomically(path, lambda file: torch.save(dict(state), file), check=_check_archive)
     _write_digest(path)
     for old in checkpoints(folder)[:-keep]:
+        _digest_path(old).unlink(missing_ok=True)  # first: it never outlives its file
         old.unlink()
-        _digest_path(old).unlink(missing_ok=True)
     sync_folder(folder)
     return path
 
@@ -124,14 +124,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "it. Give the run's folder, or start a new run from these weights."
         )
     if kind != "a PyTorch file":
-        raise WeightsError(f"{path} is not a checkpoint but {kind}. {remedy_for(kind)}".rstrip())
+        hint = remedy_for(kind) or origin_of(path)
+        raise WeightsError(f"{path} is not a checkpoint but {kind}. {hint}".rstrip())
     try:
         _check_digest(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is refused: it holds Python objects, not only tensors, and could run code. "
-            "This program did not write it; do not load it anywhere else either."
+            + (origin_of(path) or "This program did not write it; do not load it anywhere else.")
         ) from error
     except (RuntimeError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise WeightsError(
@@ -194,7 +195,7 @@ def _check_contents(path: Path, state: Any) -> None:
         keys = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state)
         raise WeightsError(
             f"{path} is a PyTorch file of another program (it holds: {keys}), not a checkpoint "
-            "of a training run here."
+            f"of a training run here. {origin_of(path)}".rstrip()
         )
     if state["format"] == 1:
         raise WeightsError(
