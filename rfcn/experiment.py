@@ -1,16 +1,13 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from rfcn.assessment import SHOWN_SCORE, assess, detections_file, rescore, shown_pictures
+from rfcn.assessment import assess, detections_file, rescore
 from rfcn.build import (
     build_dataset,
     build_detector,
@@ -30,23 +27,18 @@ from rfcn.engine.lock import only_run_in
 from rfcn.engine.quiet_log import open_log
 from rfcn.engine.resume import change_of_processes, check_same_config, find_checkpoint
 from rfcn.engine.signals import Stopped, stop_on_signals
-from rfcn.engine.train import Manner, Milestones, train
-from rfcn.engine.weights import check_classes, load_weights, save_weights
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
+from rfcn.engine.weights import check_classes
 from rfcn.errors import DataError
 from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
-from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import backend_on
 from rfcn.review import review
+from rfcn.running.pictures import draw_summary, draw_targets
+from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
-from rfcn.visualization.files import write_image
-from rfcn.visualization.montage import draw_training_batch
-from rfcn.visualization.plots import plot_losses
-from rfcn.visualization.score_maps import draw_score_maps
-
-SCORE_MAP_PICTURES = 3
-"""Detections whose score maps a finished run draws."""
 
 
 def run_experiment(
@@ -119,6 +111,7 @@ class Experiment:
         self.device = device
         self.train_set = train_set
         self.val_set = val_set
+        self.weights = KeptWeights(output, config, train_set.class_names, self.world)
         self.stages = plan_stages(config.train)
         self.iterations = self.stages[-1].schedule.iterations
         torch.manual_seed(config.runtime.seed)
@@ -128,7 +121,7 @@ class Experiment:
         ).to(device)
         # what the convolutions of CPUs and GPUs alike are fastest with
         self.model.to(memory_format=torch.channels_last)
-        self.course = Course(self.model, self._kept_weights)
+        self.course = Course(self.model, self.weights.read)
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
@@ -173,7 +166,9 @@ class Experiment:
             )
             self._introduce()
             if self.world.leads:
-                self._draw_targets()
+                sheet = draw_targets(self.config, self.train_set, self.output, self.skipped)
+                if sheet is not None:
+                    self.log.picture("pictures/targets", sheet, self.start_step)
             with stop_on_signals() as self.stop:
                 try:
                     stopped_by = self._train()
@@ -207,7 +202,7 @@ class Experiment:
 
     def _look_back(self) -> None:
         """Draw and analyse what has come out."""
-        self._draw_summary()
+        draw_summary(self._detector(), self.val_set, self.output)
         if self.config.eval.report:
             self._review()
 
@@ -217,12 +212,12 @@ class Experiment:
             self._evaluate(self.start_step)
             self._save(self.start_step)
         if self.start_step == 0 and len(self.stages) > 1:
-            self._save_weights(INITIAL, 0, {})
+            self.weights.keep(INITIAL, self.model.state_dict(), 0, {})
         stopped_by = self._train_stage(self.start_step)
         for stage in self.stages[self.course.stage.number :]:
             if stopped_by is not None:
                 break
-            self._save_weights(self.course.stage.weights, stage.schedule.begins_after, {})
+            self._end_stage()
             self.course.go_on_to(stage)
             self._introduce_stage(stage)
             stopped_by = self._train_stage(stage.schedule.begins_after)
@@ -256,6 +251,12 @@ class Experiment:
                 self.config.train.max_gradient_norm, self.config.train.accumulate, self.world
             ),
         )
+
+    def _end_stage(self) -> None:
+        """Keep what a stage has come to, for those after it."""
+        stage = self.course.stage
+        last = stage.schedule.iterations
+        self.weights.keep(stage.weights, self.model.state_dict(), last, {})
 
     def _is_last(self, stage: Stage) -> bool:
         return stage is self.stages[-1]
@@ -315,11 +316,11 @@ class Experiment:
         )
         self.evaluated = step
         figures, headline = self._tell(self.result, step)
-        self._save_weights("last", step, figures)
+        self.weights.keep("last", self.model.state_dict(), step, figures)
         headline = self.world.share(headline)
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
-            self._save_weights("best", step, figures)
+            self.weights.keep("best", self.model.state_dict(), step, figures)
 
     def _tell(self, result: Result | None, step: int) -> tuple[dict[str, float], float | None]:
         """Write the figures of an evaluation down; those, and the one that decides what is best.
@@ -350,68 +351,11 @@ class Experiment:
         )
         print(summarise(analysis))
 
-    def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
-        """Keep the weights under a name; when this returns they are there for all processes."""
-        if self.world.leads:
-            self._write_weights(name, step, figures)
-        self.world.share("the weights are there")
-
-    def _write_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
-        save_weights(
-            self.output / "weights" / name,
-            self.model.state_dict(),
-            {
-                "classes": list(self.train_set.class_names),
-                "config": self.config.model_dump(mode="json"),
-                "metrics": {"step": step, **figures},
-            },
-        )
-
-    def _kept_weights(self, name: str) -> Mapping[str, Tensor]:
-        return load_weights(self.output / "weights" / name)[0]
-
-    def _draw_targets(self) -> None:
-        """Draw what the network is about to be shown, boxes and all: where most faults are seen."""
-        count = self.config.runtime.pictures
-        if count == 0:
-            return
-        loader = replace(
-            build_train_loader(self.config, self.train_set, skipped=self.skipped),
-            batch_size=count,
-            workers=0,
-            pieces=1,
-        )
-        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
-            batch, targets = next(iter(loader))
-        picture = draw_training_batch(batch, targets, self.train_set.class_names)
-        write_image(self.output / "pictures" / "targets.jpg", picture)
-        self.log.picture("pictures/targets", picture, self.start_step)
-
-    def _draw_summary(self) -> None:
-        """Draw the losses over time, and the score maps behind a few detections."""
-        pictures = self.output / "pictures"
-        write_image(pictures / "losses.png", plot_losses(self.output / "metrics.jsonl"))
-        detector = Detector(
+    def _detector(self) -> Detector:
+        """The trained detector, as others use it."""
+        return Detector(
             self.model,
             class_names=self.train_set.class_names,
             config=self.config,
             device=self.device,
         )
-        if has_score_maps(detector):
-            draw_votes(detector, self.val_set, pictures / "score_maps", count=SCORE_MAP_PICTURES)
-
-
-def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int) -> None:
-    """Draw the score maps of the surest detection on pictures spread over a data set."""
-    for index in shown_pictures(dataset, count):
-        try:
-            sample = dataset[index]
-        except DataError:
-            if detector.config.data.on_bad_image == "stop":
-                raise
-            continue  # the evaluation has named it
-        given = None if sample.proposals is None else [sample.proposals]
-        found = detector.predict([sample.image], given)[0].above(SHOWN_SCORE)
-        if len(found):
-            views = explain(detector, sample.image, 0, sample.proposals)
-            write_image(folder / f"{sample.id.replace('/', '_')}.png", draw_score_maps(views))

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from struct import error as StructError  # noqa: N812
+from struct import error as StructError
 
 LFS = b"version https://git-lfs.github.com/spec"
 
@@ -69,10 +69,13 @@ def origin_of(path: Path) -> str:
         names = set(_names_in(path))
     except (OSError, ValueError, IndexError, zipfile.BadZipFile, StructError):
         return ""
-    for program, beginnings in PROGRAMS:
-        if any(name.startswith(beginnings) for name in names):
-            break
-    else:
+    known = (
+        program
+        for program, beginnings in PROGRAMS
+        if any(name.startswith(beginnings) for name in names)
+    )
+    program = next(known, "")
+    if not program:
         return ""
     if "classifiers" in program:
         return f"It is of {program}: a backbone to start from, for model.backbone.weights."

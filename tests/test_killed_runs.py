@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.same_runs import differences
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -20,8 +22,6 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path: Path) -> None:  # W13 W
     kills = json.loads(noted.read_text())["kills"]
     assert len(kills) >= 2
     assert f"{len(kills)} kills survived" in done.stdout
-
-    from tests.killed_runs import differences
 
     whole, killed = tmp_path / "undisturbed", tmp_path / "run1"
     log = killed / "metrics.jsonl"

@@ -169,7 +169,7 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name in sorted(state):
         found.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
-        found.update(memoryview(state[name].contiguous().reshape(-1).view(torch.uint8).numpy()))
+        found.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

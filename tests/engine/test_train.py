@@ -12,7 +12,8 @@ from rfcn.engine.checkpoint import capture, load_checkpoint, newest_good, restor
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.train import Manner, Milestones, train
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
 from rfcn.errors import DataError, MachineError, NumericalError
 
 SCHEDULE = Schedule(0.05, 8, lr_steps=(6,), warmup_iterations=3)

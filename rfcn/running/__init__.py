@@ -1,0 +1,1 @@
+"""What a training run leaves and says: its pictures, its weights, its words."""
