@@ -90,8 +90,8 @@ def create_run_folder(
 
 
 WRITTEN = (
-    *("config.yaml", "environment.json", "train.log", "metrics.jsonl", "failure.json"),
-    *("tensorboard", "checkpoints", "weights", "eval", "pictures"),
+    *("config.yaml", "environment.json", "train.log", "metrics.jsonl"),
+    *("failure", "tensorboard", "checkpoints", "weights", "eval", "pictures"),
 )
 
 
