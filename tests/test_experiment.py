@@ -201,8 +201,11 @@ def test_t9_a_signal_ends_an_evaluation_at_its_next_picture(
         assert weights(tmp_path / "run", name) == weights(tmp_path / "smooth", name)
 
 
-def test_the_best_weights_are_those_of_the_highest_map(short, tmp_path: Path, monkeypatch) -> None:
-    means, measured = [0.3, 0.5, 0.4, None], []
+# T19
+def test_t19_the_best_weights_are_those_of_the_highest_map_and_nan_is_none(
+    short, tmp_path: Path, monkeypatch
+) -> None:
+    means, measured = [float("nan"), 0.5, 0.4, float("nan")], []
 
     def counted(*args: Any, **options: Any) -> VOCResult:
         measured.append(1)
