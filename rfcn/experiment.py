@@ -1,7 +1,7 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -18,13 +18,15 @@ from rfcn.build import (
     start_from,
     with_proposals,
 )
-from rfcn.config.loader import dump_config
+from rfcn.config.loader import config_from_mapping, dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.checkpoint import capture, checkpoints, newest_good, restore, save_checkpoint
 from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
+from rfcn.engine.ema import WeightAverage
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
+from rfcn.engine.precision import Precision
 from rfcn.engine.quiet_log import open_log
 from rfcn.engine.resume import check_same_config
 from rfcn.engine.signals import Stopped, stop_on_signals
@@ -37,6 +39,7 @@ from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
 from rfcn.review import review
+from rfcn.running.machine import prepare
 from rfcn.running.pictures import draw_summary, draw_targets
 from rfcn.running.replay import facts_of
 from rfcn.running.weights import KeptWeights
@@ -120,33 +123,52 @@ class Experiment:
         fine_tunes = config.train.start_from is not None
         self.model = build_detector(
             config.model, train_set.class_names, pretrained=state is None and not fine_tunes
-        ).to(device)
-        # what the convolutions of CPUs and GPUs alike are fastest with
-        self.model.to(memory_format=torch.channels_last)
+        )
+        self.remarks = prepare(self.model, config.runtime, device)
         self.course = Course(self.model, self.weights.read)
+        self.precision = Precision(config.train.precision, device.type)
+        self.average: WeightAverage | None = None
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
         self.ranked_by: str | None = None
-        self.remarks: list[str] = []
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
         if config.train.start_from is not None:
-            self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
+            self.remarks += start_from(self.model, train_set.class_names, config.train.start_from)
         self.course.enter(self.stages[0])
+        self._follow_weights()
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         check_classes(self.train_set.class_names, state["extra"]["classes"])
-        self.remarks = check_same_config(
-            state["extra"]["config"], self.config.model_dump(mode="json")
+        # what the checkpoint's version did not know yet was as it is by default
+        written = config_from_mapping(state["extra"]["config"], source="the checkpoint's config")
+        self.remarks += check_same_config(
+            written.model_dump(mode="json"), self.config.model_dump(mode="json")
         )
         self.course.enter(stage_of(self.stages, state["step"]))
-        self.start_step, self.best = restore(state, self.model, self.course.optimizer)
+        self._follow_weights()
+        self.start_step, self.best = restore(
+            state,
+            self.model,
+            self.course.optimizer,
+            precision=self.precision,
+            average=self.average,
+        )
         self.evaluated = state["extra"]["evaluated"]
         self.ranked_by = state["extra"].get("ranked_by")
+
+    def _follow_weights(self) -> None:
+        """Begin the moving average, of what learns in this stage."""
+        decay = self.config.train.ema_decay
+        self.average = None if decay is None else WeightAverage(self.model, decay)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that count: their average, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
@@ -188,7 +210,8 @@ class Experiment:
         if not self.world.leads:
             return None
         assert self.result is not None
-        draw_summary(self._detector(), self.val_set, self.output)
+        with self._averaged():
+            draw_summary(self._detector(), self.val_set, self.output)
         if self.config.eval.report:
             self._review()
         return self.result
@@ -206,6 +229,7 @@ class Experiment:
                 break
             self._end_stage()
             self.course.go_on_to(stage)
+            self._follow_weights()
             self._introduce_stage(stage)
             stopped_by = self._train_stage(stage.schedule.begins_after)
         return stopped_by
@@ -235,13 +259,19 @@ class Experiment:
             ),
             start_step=start_step,
             manner=Manner(
-                self.config.train.max_gradient_norm, self.config.train.accumulate, self.world
+                self.config.train.max_gradient_norm,
+                self.config.train.accumulate,
+                self.world,
+                self.precision,
+                self.average,
             ),
         )
 
     def _end_stage(self) -> None:
-        """Keep what a stage has come to, for those after it."""
+        """Keep what a stage has come to, for those after it: its average, where there is one."""
         stage = self.course.stage
+        if self.average is not None:
+            self.average.take_over()
         last = stage.schedule.iterations
         self.weights.keep(stage.weights, self.model.state_dict(), last, {})
 
@@ -284,11 +314,23 @@ class Experiment:
             "evaluated": self.evaluated,
             "ranked_by": self.ranked_by,
         }
-        state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
+        state = capture(
+            self.model,
+            self.course.optimizer,
+            step=step,
+            best=self.best,
+            extra=extra,
+            precision=self.precision,
+            average=self.average,
+        )
         save_checkpoint(self.output / "checkpoints", state, step)
 
     def _evaluate(self, step: int) -> None:
         """Measure, keep the weights as the last and, where they are, as the best."""
+        with self._averaged():
+            self._measure(step)
+
+    def _measure(self, step: int) -> None:
         self.result = assess(
             self.model,
             self.val_set,

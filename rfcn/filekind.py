@@ -1,8 +1,13 @@
-"""Says in words what a file really is, whatever its name, from its first bytes."""
+"""Says in words what a file really is, whatever its name, from its first bytes; reads JSON within
+limits."""
 
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
+MOST_JSON_BYTES = 4_000_000_000
+"""Of a file; COCO's own has 470 million, and reading takes several times as much memory."""
 LFS = b"version https://git-lfs.github.com/spec"
 
 
@@ -41,6 +46,25 @@ def remedy_for(kind: str) -> str:
         "a Git LFS pointer": "Fetch the real file with `git lfs pull`.",
         "an HTML page": "The download returned a web page: fetch the file itself.",
     }.get(kind, "")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds, which is only begun when it is not too large.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, not UTF-8 or not JSON. OSError: it cannot be
+            read.
+    """
+    size = path.stat().st_size
+    if size > MOST_JSON_BYTES:
+        raise ValueError(
+            f"it has {size / 1e9:.1f} GB, and JSON of more than {MOST_JSON_BYTES / 1e9:.0f} is not "
+            "read; split it"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _holds_pickle(path: Path, head: bytes) -> bool:

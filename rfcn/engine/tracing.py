@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -78,7 +79,7 @@ def trace(model: nn.Module, step: Callable[[], object]) -> Trace:
     asks wants to know what was seen up to there.
     """
     seen = Trace()
-    with _watched(model, seen):
+    with _watched(model, seen), _as_written(model):
         try:
             step()
         except Exception as error:
@@ -135,6 +136,14 @@ def _watched(model: nn.Module, seen: Trace) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _as_written(model: nn.Module) -> AbstractContextManager[object]:
+    """Inside, compiled modules run as they were written: compiled ones call no hook."""
+    if all(module._compiled_call_impl is None for module in model.modules()):
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _look(name: str, seen: Trace, module: nn.Module, _: object, output: object) -> None:

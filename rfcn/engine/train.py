@@ -65,6 +65,8 @@ def train(
     Raises:
         NumericalError: a loss or the gradient is not finite, or the loss exceeds
             `failure.DIVERGED`. The step is not taken; the folder `failure` of the run holds it.
+            In float16 steps whose gradients alone are not finite are skipped, which is said, and
+            only `precision.MOST_SKIPPED` of them in a row are an error.
         DataError: `loader` yields nothing.
         MachineError: out of memory; the state of the last whole step is saved first.
     """
@@ -87,13 +89,18 @@ def train(
 
             lr = schedule.lr_at(step)
             set_lr(optimizer, lr)
-            attempt = Attempt(step, lr, pieces, tuple(loss_history), torch_rng(device))
+            attempt = Attempt(
+                step, lr, pieces, tuple(loss_history), torch_rng(device), manner.precision.autocasts
+            )
             explain = partial(_explain, attempt, model, optimizer, manner, log)
             with _kept_when_it_breaks(attempt, saved, milestones.save, explain):
                 found = find_gradients(wrapped, optimizer, pieces, manner)
-            if not found.is_good:
+            if found.overflowed and manner.precision.may_skip:
+                log.say(f"step {step}: {manner.precision.skip()}")
+            elif not found.is_good:
                 raise explain(found)
-            take_step(optimizer, manner, found)
+            else:
+                take_step(optimizer, manner)
 
             loss_history.append(found.loss)
             times = loaded - began, monotonic() - began
@@ -112,14 +119,18 @@ def _explain(
     found: Found,
 ) -> NumericalError:
     """The error that ends a run whose step is not to be taken, its numbers being kept."""
-    return failure.explain(
+    state = manner.precision.state_dict()
+    alone = by_itself(manner)
+    error = failure.explain(
         attempt,
         found.losses,
         found.gradient_norm,
         model=model,
-        again=lambda: find_gradients(model, optimizer, attempt.pieces, by_itself(manner)),
+        again=lambda: find_gradients(model, optimizer, attempt.pieces, alone),
         log=log,
+        extra={"precision": state},
     )
+    return NumericalError(f"{error}{manner.precision.give_up() if found.overflowed else ''}")
 
 
 def _record(
@@ -138,13 +149,15 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
         DataError: there are none.
     """
     while True:
-        empty = True
-        with torch.random.fork_rng(devices=[]):  # DataLoader draws a seed when it begins
+        # A DataLoader draws a seed when it begins, some only with their first batch. A run that is
+        # resumed begins once more: dropout must draw there what it would have drawn.
+        with torch.random.fork_rng(devices=[]):
             batches = iter(loader)
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty:
+            first = next(batches, None)
+        if first is not None:
+            yield first
+            yield from batches
+        else:
             raise DataError(
                 "the training loader yields no batch: the data set is empty, or smaller than one "
                 "batch. Check the sets of data.train, or lower train.batch_size."

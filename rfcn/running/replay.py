@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from rfcn.build import build_detector, find_device
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.bundle import Batch, Bundle, RunFacts, read_bundle, restore_torch_rng
+from rfcn.engine.precision import Precision
 from rfcn.engine.step import Found, Manner, find_gradients
 from rfcn.engine.tracing import Trace, lost_gradients, lost_weights, trace
 from rfcn.engine.weights import load_into
+from rfcn.running.machine import prepare
 from rfcn.stages import Course, plan_stages, stage_of
 from rfcn.structures import Target
 from rfcn.visualization.files import write_image
@@ -83,8 +83,8 @@ def replay(folder: Path, *, overrides: Sequence[str] = ()) -> Replay:
     bundle = read_bundle(folder)
     config = config_from_mapping(bundle.config, overrides, source=str(folder))
     device = find_device(config.runtime.device)
-    detector = build_detector(config.model, bundle.class_names, pretrained=False).to(device)
-    detector.to(memory_format=torch.channels_last)
+    detector = build_detector(config.model, bundle.class_names, pretrained=False)
+    prepare(detector, config.runtime, device)
     # what an earlier stage kept is part of the weights of the bundle
     course = Course(detector, lambda name: detector.state_dict())
     course.enter(stage_of(plan_stages(config.train), bundle.failed.step))
@@ -92,7 +92,10 @@ def replay(folder: Path, *, overrides: Sequence[str] = ()) -> Replay:
     load_into(model, bundle.failed.weights)
     model.train()
     poisoned = lost_weights(model)
-    manner = Manner(config.train.max_gradient_norm, len(bundle.failed.pieces))
+    precision = Precision(config.train.precision, device.type)
+    if bundle.failed.extra["precision"]["name"] == precision.name:
+        precision.load_state_dict(bundle.failed.extra["precision"])
+    manner = Manner(config.train.max_gradient_norm, len(bundle.failed.pieces), precision=precision)
     found: list[Found] = []
 
     def step() -> None:

@@ -1,6 +1,7 @@
 """Which module lost the numbers."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -62,6 +63,23 @@ def test_the_innermost_module_that_lost_a_number_first_is_named():
     assert [one.module for one in seen.before(2)] == ["1", "2.0"]
     assert "2.0 (Linear): float32 5 x 2" in str(seen.output)
     assert "of 10 not finite" in str(seen.output)
+
+
+def test_compiled_modules_run_as_they_were_written(monkeypatch):
+    """As compiled ones call no hook. (Compiling one for real costs tens of seconds.)"""
+    stances = []
+
+    def set_stance(name):
+        stances.append(name)
+        return nullcontext()
+
+    monkeypatch.setattr(torch.compiler, "set_stance", set_stance)
+    model = chain()
+    trace(model, step(model))
+    assert stances == []
+    model._compiled_call_impl = model._call_impl
+    assert len(trace(model, step(model)).outputs) == 5
+    assert stances == ["force_eager"]
 
 
 def test_a_gradient_that_is_lost_though_the_outputs_are_not():
