@@ -8,6 +8,7 @@ neither `--resume` nor `--weights` takes it.
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from rfcn.structures import ImageBatch, Target
 KIND = "rfcn-failed-step"
 FORMAT = 1
 STEP, REPORT, PICTURES = "step.pt", "failure.json", "pictures.jpg"
+
+_NUMBERS = re.compile(r"\[[-+\d.,e\s]+\]")
+"""A list of numbers in JSON, which is read on one line."""
 
 Batch = tuple[ImageBatch, list[Target]]
 
@@ -95,9 +99,9 @@ def write_bundle(
     place = folder / own
     lacking = []
     filed = dict(report, pictures=[_with_file(each, facts) for each in report["pictures"]])
-    text = json.dumps(filed, indent=2) + "\n"
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), json.dumps(filed, indent=2))
     parts: dict[str, Callable[[Path], object]] = {
-        REPORT: lambda path: write_atomically(path, lambda file: file.write(text.encode())),
+        REPORT: lambda path: write_atomically(path, lambda file: file.write(f"{text}\n".encode())),
         STEP: lambda path: _write_step(path, failed, facts),
     }
     if facts.draw is not None:
