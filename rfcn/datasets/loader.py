@@ -310,6 +310,7 @@ def _run(
         num_workers=workers,
         collate_fn=partial(_gathered, together),
         worker_init_fn=partial(start_worker, torch.multiprocessing.get_sharing_strategy()),
+        generator=torch.Generator(),  # it draws a seed, which must not come from the run's own
     )
     try:
         with ended_with(iter(loader)) as loaded:
