@@ -160,6 +160,24 @@ def test_t5_one_step_above_zero_is_life(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
+# T5
+def test_t5_figures_are_logged_and_watched(tmp_path, capsys):
+    with open_log(tmp_path, console=True, every=100, iterations=200) as log:
+        for step in range(1, 201):
+            figures = {"fg_rois_per_image": torch.tensor(12.0 * (step <= 1))}
+            log.step(replace(record(step), figures=figures))
+        for step in range(201, 401):
+            log.step(replace(record(step), figures={"fg_rois_per_image": torch.tensor(0.0)}))
+    first, second, *_ = lines(tmp_path)
+    assert (first["train/fg_rois_per_image"], second["train/fg_rois_per_image"]) == (0.12, 0)
+    assert "train/fg_rois_per_image" not in first["last"]
+    said = capsys.readouterr().out.splitlines()
+    assert " fg 0.1 " in said[0]
+    assert [line[:40] for line in said if "warning" in line] == [
+        "warning: no RoI has been foreground for "
+    ]
+
+
 def test_w18_a_resumed_log_goes_on_within_a_line(tmp_path):
     for name, pieces in (("smooth", [(0, 6)]), ("resumed", [(0, 3), (3, 4), (4, 6)])):
         (tmp_path / name).mkdir()
@@ -181,24 +199,6 @@ def test_w18_an_evaluation_that_was_made_up_for_is_written_once(tmp_path):
         with open_log(tmp_path, start_step=4) as log:
             log.scalars({"val/AP": 0.5}, 4)
     assert lines(tmp_path) == [{"step": 4, "val/AP": 0.5}]
-
-
-# T5
-def test_t5_figures_are_logged_and_watched(tmp_path, capsys):
-    with open_log(tmp_path, console=True, every=100, iterations=200) as log:
-        for step in range(1, 201):
-            figures = {"fg_rois_per_image": torch.tensor(12.0 * (step <= 1))}
-            log.step(replace(record(step), figures=figures))
-        for step in range(201, 401):
-            log.step(replace(record(step), figures={"fg_rois_per_image": torch.tensor(0.0)}))
-    first, second, *_ = lines(tmp_path)
-    assert (first["train/fg_rois_per_image"], second["train/fg_rois_per_image"]) == (0.12, 0)
-    assert "train/fg_rois_per_image" not in first["last"]
-    said = capsys.readouterr().out.splitlines()
-    assert " fg 0.1 " in said[0]
-    assert [line[:40] for line in said if "warning" in line] == [
-        "warning: no RoI has been foreground for "
-    ]
 
 
 def test_a_resumed_log_forgets_what_came_after_its_checkpoint(tmp_path):
