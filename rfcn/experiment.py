@@ -16,7 +16,7 @@ from rfcn.build import (
     find_device,
     start_from,
 )
-from rfcn.config.loader import config_from_mapping, dump_config
+from rfcn.config.loader import config_from_mapping, dump_config, stored_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.checkpoint import capture, checkpoints, restore, save_checkpoint
@@ -314,7 +314,7 @@ class Experiment:
             return
         extra = {
             "classes": list(self.train_set.class_names),
-            "config": self.config.model_dump(mode="json"),
+            "config": stored_config(self.config),
             "evaluated": self.evaluated,
             "ranked_by": self.ranked_by,
             "log": self.log.state(),

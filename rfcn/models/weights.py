@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from rfcn.config.paths import expand_path
 from rfcn.download import RemoteFile, digest_of, download
 from rfcn.errors import MachineError, WeightsError
 from rfcn.models.resnet import ResNet
@@ -41,6 +42,7 @@ def load_backbone(backbone: ResNet | VGG16, weights: str) -> list[str]:
         the stages that were left untrained, e.g. ["conv5"].
 
     Raises:
+        ConfigError: the path names a variable that is not set, or has a slip of the keyboard.
         MachineError: a download failed. WeightsError: the file, or the download cache's copy, is
             missing, broken, not the published one, or does not fit.
     """
@@ -48,7 +50,7 @@ def load_backbone(backbone: ResNet | VGG16, weights: str) -> list[str]:
         state = _download(backbone.architecture, DEFAULT_ENUM if weights == "imagenet" else weights)
         source = weights
     else:
-        state = _read(Path(weights).expanduser())
+        state = _read(expand_path(weights, key="model.backbone.weights"))
         source = str(weights)
     return load_stages(backbone, state, source)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rfcn.build import build_detector, find_device
-from rfcn.config.loader import config_from_mapping
+from rfcn.config.loader import config_from_mapping, stored_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.bundle import Batch, Bundle, RunFacts, read_bundle, restore_torch_rng
@@ -33,7 +33,7 @@ def facts_of(config: Config, dataset: Dataset) -> RunFacts:
             place = path if number == 1 else path.with_stem(f"{path.stem}_{number}")
             write_image(place, sheet)
 
-    return RunFacts(dataset.class_names, config.model_dump(mode="json"), draw, file_of)
+    return RunFacts(dataset.class_names, stored_config(config), draw, file_of)
 
 
 def _without_lost_boxes(target: Target) -> Target:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from rfcn.config.loader import stored_config
 from rfcn.config.schema import Config
 from rfcn.engine.distributed import World
 from rfcn.engine.weights import load_weights, save_weights
@@ -36,7 +37,7 @@ class KeptWeights:
         if self._world.leads:
             facts = {
                 "classes": list(self._class_names),
-                "config": self._config.model_dump(mode="json"),
+                "config": stored_config(self._config),
                 "metrics": {"step": step, **figures},
             }
             save_weights(self._folder / name, state, facts)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from rfcn.download import ATTEMPTS, RemoteFile
-from rfcn.errors import MachineError, WeightsError
+from rfcn.errors import ConfigError, MachineError, WeightsError
 from rfcn.models.resnet import ResNet
 from rfcn.models.weights import _cache, _remote, load_backbone, load_stages
 from tests.file_server import FileServer
@@ -69,10 +69,14 @@ def test_a_file_of_conv1_alone(published, tmp_path):
     assert load_backbone(ResNet(18), str(path)) == ["conv2", "conv3", "conv4", "conv5"]
 
 
-def test_a_tilde_is_the_home_folder(published, tmp_path, monkeypatch):
+def test_a_path_is_written_as_every_other(published, tmp_path, monkeypatch):  # C19
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RFCN_TEST_PLACE", str(tmp_path))
     save(tmp_path, published)
-    assert load_backbone(ResNet(18), "~/weights.pth") == []
+    for path in ("~/weights.pth", "$RFCN_TEST_PLACE/weights.pth"):
+        assert load_backbone(ResNet(18), path) == []
+    with pytest.raises(ConfigError, match=r"model\.backbone\.weights: .* ends with a space"):
+        load_backbone(ResNet(18), "~/weights.pth ")
 
 
 def test_weights_keep_their_gradient_settings(published):
