@@ -222,6 +222,6 @@ def _saving_when_out_of_memory(
         shape = tuple(max(pieces, key=lambda piece: piece[0].tensor.numel())[0].tensor.shape)
         raise MachineError(
             f"out of memory at step {step} with pictures {ids} in a batch of shape {shape}. Lower "
-            f"train.batch_size, raise train.pieces, or lower data.train_short_sides or "
-            f"model.proposer.train_proposals.{kept}"
+            f"train.batch_size, raise train.accumulate, set runtime.activation_checkpointing, or "
+            f"lower data.train_short_sides or model.proposer.train_proposals.{kept}"
         ) from error
