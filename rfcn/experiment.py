@@ -1,5 +1,6 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from signal import Signals
@@ -9,37 +10,36 @@ import torch
 
 from rfcn.assessment import assess, detections_file, rescore
 from rfcn.build import (
-    build_dataset,
     build_detector,
     build_skipped,
     build_train_loader,
     find_device,
     start_from,
-    with_proposals,
 )
 from rfcn.config.loader import config_from_mapping, dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
-from rfcn.engine.checkpoint import capture, checkpoints, newest_good, restore, save_checkpoint
+from rfcn.engine.checkpoint import capture, checkpoints, restore, save_checkpoint
 from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
 from rfcn.engine.ema import WeightAverage
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
 from rfcn.engine.precision import Precision
 from rfcn.engine.quiet_log import open_log
-from rfcn.engine.resume import check_same_config
+from rfcn.engine.resume import change_of_processes, check_same_config, find_checkpoint
 from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.step import Manner
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes
-from rfcn.errors import DataError
 from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
 from rfcn.review import review
+from rfcn.running.data import data_sets
 from rfcn.running.machine import prepare
 from rfcn.running.pictures import draw_summary, draw_targets
+from rfcn.running.replay import facts_of
 from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 
@@ -64,7 +64,7 @@ def run_experiment(
     with join_world(device, timeout=config.runtime.timeout) as world:
         check_parts(config.train.batch_size, config.train.accumulate, world)
         world.check_same(dump_config(config), "the config")
-        train_set, val_set = _data_sets(config)
+        train_set, val_set = data_sets(config)
         world.check_same("\n".join((*train_set.ids, *val_set.ids)), "the list of pictures")
         if restarted():  # by torchrun, after a process died: the run of a moment ago goes on
             resume = bool(checkpoints(output / "checkpoints"))
@@ -79,18 +79,8 @@ def run_experiment(
             )
         world.share("the folder is there")
         with only_run_in(output) if world.leads else nullcontext():
-            state = newest_good(output / "checkpoints", print) if resume else None
+            state = find_checkpoint(output / "checkpoints", world, print) if resume else None
             return Experiment(config, output, device, train_set, val_set, state, world).run()
-
-
-def _data_sets(config: Config) -> tuple[Dataset, Dataset]:
-    """The pictures to learn from and those to measure on."""
-    data = config.data
-    train_set = with_proposals(config, build_dataset(data, data.train), "train")
-    if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
-        raise DataError(f"data.train ({data.train}): no picture has an object to learn from.")
-    val_pictures = build_dataset(data, data.val, class_names=train_set.class_names)
-    return train_set, with_proposals(config, val_pictures, "val")
 
 
 class Experiment:
@@ -130,6 +120,7 @@ class Experiment:
         self.evaluated = 0
         self.best: float | None = None
         self.ranked_by: str | None = None
+        self.resumed: dict[str, Any] = {} if state is None else state["extra"]
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
@@ -147,6 +138,7 @@ class Experiment:
         self.remarks += check_same_config(
             written.model_dump(mode="json"), self.config.model_dump(mode="json")
         )
+        self.remarks += change_of_processes(self.resumed.get("processes"), self.world.size)
         self.course.enter(stage_of(self.stages, state["step"]))
         self._follow_weights()
         self.start_step, self.best = restore(
@@ -171,17 +163,16 @@ class Experiment:
     def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
-            if not self.world.leads:
-                return None
-            print(f"{self.output}: already complete, {self.start_step} steps.")
-            return rescore(self.val_set, self.config, detections_file(self.output))
+            return self._show_again()
         with open_log(
             self.output,
             self.world.rank,
             iterations=self.iterations,
             every=self.config.runtime.log_every,
             start_step=self.start_step,
+            before=self.resumed.get("log"),
             tensorboard=self.config.runtime.tensorboard,
+            facts=facts_of(self.config, self.train_set),
         ) as self.log:
             self.skipped = build_skipped(
                 self.config.data, self.train_set, self.log.warn, said="another takes the place of"
@@ -195,7 +186,7 @@ class Experiment:
                 try:
                     stopped_by = self._train()
                 except Stopped:  # in an evaluation, before which a checkpoint was kept
-                    stopped_by = self.stop.signal
+                    stopped_by = Signals(self.world.most(self.stop.signal or 0))
                     self.log.say(
                         "stopped while evaluating, nothing is lost: give the same command with "
                         "--resume to go on"
@@ -207,11 +198,27 @@ class Experiment:
         if not self.world.leads:
             return None
         assert self.result is not None
+        self._look_back()
+        return self.result
+
+    def _show_again(self) -> Result | None:
+        """Of a complete run: the last evaluation; and what it was to leave, if it was killed
+        before."""
+        if not self.world.leads:
+            return None
+        print(f"{self.output}: already complete, {self.start_step} steps.")
+        self.result = rescore(self.val_set, self.config, detections_file(self.output))
+        wanted = ["pictures/losses.png", *(["eval/report.html"] if self.config.eval.report else [])]
+        if not all((self.output / name).is_file() for name in wanted):
+            self._look_back()
+        return self.result
+
+    def _look_back(self) -> None:
+        """Draw and analyse what has come out."""
         with self._averaged():
             draw_summary(self._detector(), self.val_set, self.output)
         if self.config.eval.report:
             self._review()
-        return self.result
 
     def _train(self) -> Signals | None:
         """Make up for an evaluation that was not finished, then train to the end."""
@@ -310,6 +317,8 @@ class Experiment:
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
             "ranked_by": self.ranked_by,
+            "log": self.log.state(),
+            "processes": self.world.size,
         }
         state = capture(
             self.model,
@@ -342,6 +351,8 @@ class Experiment:
         figures, headline = self._tell(self.result, step)
         self.weights.keep("last", self.model.state_dict(), step, figures)
         headline = self.world.share(headline)
+        if headline is not None and math.isnan(headline):  # it would be the best for ever
+            headline = None
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
             self.weights.keep("best", self.model.state_dict(), step, figures)

@@ -2,8 +2,12 @@
 limits."""
 
 import json
+import pickletools
 import zipfile
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from struct import error as StructError
 from typing import Any
 
 MOST_JSON_BYTES = 4_000_000_000
@@ -65,6 +69,58 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+PROGRAMS = (
+    ("Ultralytics", ("ultralytics.", "models.yolo")),
+    ("Detectron2", ("detectron2", "Detectron2", "proposal_generator.", "roi_heads.box_head.")),
+    ("MMDetection", ("mmdet", "mmengine", "mmcv", "mmengine_version", "bbox_head.")),
+    ("torchvision's detectors", ("backbone.body.", "roi_heads.box_predictor.")),
+    ("torchvision's classifiers", ("fc.weight", "classifier.0.weight", "classifier.1.weight")),
+    ("Detectron", ("blobs",)),
+)
+"""Other programs, and how names of keys or classes in their files begin; the first that fits."""
+
+
+def origin_of(path: Path) -> str:
+    """What is known of where a file with weights comes from, and what to do: a sentence, or "".
+
+    Pickles, and those in PyTorch files, are read as text: nothing in them is executed.
+    """
+    if path.suffix == ".caffemodel":
+        return "Caffe wrote it, which cannot be read here, nor is there a converter."
+    try:
+        names = set(_names_in(path))
+    except (OSError, ValueError, IndexError, zipfile.BadZipFile, StructError):
+        return ""
+    known = (
+        program
+        for program, beginnings in PROGRAMS
+        if any(name.startswith(beginnings) for name in names)
+    )
+    program = next(known, "")
+    if not program:
+        return ""
+    if "classifiers" in program:
+        return f"It is of {program}: a backbone to start from, for model.backbone.weights."
+    return (
+        f"{program} wrote it, whose layers are not those of a detector here: there is no "
+        "converter. Train one from a backbone (model.backbone.weights)."
+    )
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    """Every text in the pickles of a file: keys, and modules of classes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"".join(
+                archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")
+            )
+    else:
+        content = path.read_bytes()
+    file = BytesIO(content)
+    while file.tell() < len(content) and content[file.tell()] == 0x80:  # one after another
+        yield from (word for _, word, _ in pickletools.genops(file) if isinstance(word, str))
 
 
 def _holds_pickle(path: Path, head: bytes) -> bool:
