@@ -219,8 +219,9 @@ def out_of_memory(attempt: Attempt, kept: str) -> str:
         f"out of memory at step {attempt.step} with pictures {', '.join(sizes)} in batches of "
         f"shape {shapes}; the largest is {largest} with {sizes[largest][1]} x {sizes[largest][0]} "
         f"pixels, the most boxes are {max(boxes.values())} of {max(boxes, key=boxes.__getitem__)}. "
-        "Raise train.accumulate or lower train.batch_size, lower data.train_short_sides and "
-        f"data.max_long_side, or lower model.proposer.train_proposals.{kept}"
+        "Raise train.accumulate or lower train.batch_size, set runtime.activation_checkpointing, "
+        "lower data.train_short_sides and data.max_long_side, or lower "
+        f"model.proposer.train_proposals.{kept}"
     )
 
 

@@ -233,3 +233,9 @@ def test_the_defaults_are_the_papers() -> None:
     assert (config.train.iterations, config.train.lr_steps) == (30_000, (20_000,))
     assert config.train.batch_size == config.train.schedule_batch_size == 8
     assert (config.data.test_short_side, config.model.postprocess.nms_threshold) == (600, 0.3)
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_an_average_forgets_and_begins(decay: float) -> None:
+    """At 1 it would stay what it began with."""
+    assert "train.ema_decay" in fault("train.ema_decay", decay)

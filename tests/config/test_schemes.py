@@ -40,6 +40,7 @@ def test_a_stage_has_what_train_says_where_its_list_is_left_out() -> None:
             "lr_steps must stay below iterations (stage 3)",
         ),
         ("train.scheme.lr_steps=[[], [2, 1], [], []]", "lr_steps must increase (stage 2)"),
+        ("runtime.compile=true", "runtime.compile translates a backbone as a whole"),
         ("model.proposer.type=given", "the model's proposer is given"),
     ],
 )
