@@ -80,5 +80,6 @@ def _add_gradients(
             (weighted.sum() * world.size).backward()
         for name, value in zip(losses, weighted.detach(), strict=True):
             summed[name] = summed[name] + value if name in summed else value
+    world.check_gradients(wrapped)
     everywhere = world.total(torch.stack(list(summed.values())))
     return dict(zip(summed, everywhere, strict=True))
