@@ -1,6 +1,6 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -17,13 +17,15 @@ from rfcn.build import (
     start_from,
     with_proposals,
 )
-from rfcn.config.loader import dump_config
+from rfcn.config.loader import config_from_mapping, dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.engine.checkpoint import capture, checkpoints, restore, save_checkpoint
 from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
+from rfcn.engine.ema import WeightAverage
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
+from rfcn.engine.precision import Precision
 from rfcn.engine.quiet_log import open_log
 from rfcn.engine.resume import change_of_processes, check_same_config, find_checkpoint
 from rfcn.engine.signals import Stopped, stop_on_signals
@@ -31,12 +33,11 @@ from rfcn.engine.step import Manner
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes
 from rfcn.errors import DataError
-from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
-from rfcn.review import review
-from rfcn.running.pictures import draw_summary, draw_targets
+from rfcn.running.machine import prepare
+from rfcn.running.pictures import draw_targets, has_looked_back, look_back
 from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 
@@ -118,35 +119,54 @@ class Experiment:
         fine_tunes = config.train.start_from is not None
         self.model = build_detector(
             config.model, train_set.class_names, pretrained=state is None and not fine_tunes
-        ).to(device)
-        # what the convolutions of CPUs and GPUs alike are fastest with
-        self.model.to(memory_format=torch.channels_last)
+        )
+        self.remarks = prepare(self.model, config.runtime, device)
         self.course = Course(self.model, self.weights.read)
+        self.precision = Precision(config.train.precision, device.type)
+        self.average: WeightAverage | None = None
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
         self.ranked_by: str | None = None
-        self.remarks: list[str] = []
         self.resumed: dict[str, Any] = {} if state is None else state["extra"]
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
         if config.train.start_from is not None:
-            self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
+            self.remarks += start_from(self.model, train_set.class_names, config.train.start_from)
         self.course.enter(self.stages[0])
+        self._follow_weights()
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         check_classes(self.train_set.class_names, state["extra"]["classes"])
-        self.remarks = check_same_config(
-            state["extra"]["config"], self.config.model_dump(mode="json")
+        # what the checkpoint's version did not know yet was as it is by default
+        written = config_from_mapping(state["extra"]["config"], source="the checkpoint's config")
+        self.remarks += check_same_config(
+            written.model_dump(mode="json"), self.config.model_dump(mode="json")
         )
         self.remarks += change_of_processes(self.resumed.get("processes"), self.world.size)
         self.course.enter(stage_of(self.stages, state["step"]))
-        self.start_step, self.best = restore(state, self.model, self.course.optimizer)
+        self._follow_weights()
+        self.start_step, self.best = restore(
+            state,
+            self.model,
+            self.course.optimizer,
+            precision=self.precision,
+            average=self.average,
+        )
         self.evaluated = state["extra"]["evaluated"]
         self.ranked_by = state["extra"].get("ranked_by")
+
+    def _follow_weights(self) -> None:
+        """Begin the moving average, of what learns in this stage."""
+        decay = self.config.train.ema_decay
+        self.average = None if decay is None else WeightAverage(self.model, decay)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that count: their average, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
@@ -195,16 +215,14 @@ class Experiment:
             return None
         print(f"{self.output}: already complete, {self.start_step} steps.")
         self.result = rescore(self.val_set, self.config, detections_file(self.output))
-        wanted = ["pictures/losses.png", *(["eval/report.html"] if self.config.eval.report else [])]
-        if not all((self.output / name).is_file() for name in wanted):
+        if not has_looked_back(self.output, self.config):
             self._look_back()
         return self.result
 
     def _look_back(self) -> None:
         """Draw and analyse what has come out."""
-        draw_summary(self._detector(), self.val_set, self.output)
-        if self.config.eval.report:
-            self._review()
+        with self._averaged():
+            look_back(self._detector(), self.val_set, self.output, self.result)
 
     def _train(self) -> Signals | None:
         """Make up for an evaluation that was not finished, then train to the end."""
@@ -219,6 +237,7 @@ class Experiment:
                 break
             self._end_stage()
             self.course.go_on_to(stage)
+            self._follow_weights()
             self._introduce_stage(stage)
             stopped_by = self._train_stage(stage.schedule.begins_after)
         return stopped_by
@@ -248,13 +267,19 @@ class Experiment:
             ),
             start_step=start_step,
             manner=Manner(
-                self.config.train.max_gradient_norm, self.config.train.accumulate, self.world
+                self.config.train.max_gradient_norm,
+                self.config.train.accumulate,
+                self.world,
+                self.precision,
+                self.average,
             ),
         )
 
     def _end_stage(self) -> None:
-        """Keep what a stage has come to, for those after it."""
+        """Keep what a stage has come to, for those after it: its average, where there is one."""
         stage = self.course.stage
+        if self.average is not None:
+            self.average.take_over()
         last = stage.schedule.iterations
         self.weights.keep(stage.weights, self.model.state_dict(), last, {})
 
@@ -299,11 +324,23 @@ class Experiment:
             "log": self.log.state(),
             "processes": self.world.size,
         }
-        state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
+        state = capture(
+            self.model,
+            self.course.optimizer,
+            step=step,
+            best=self.best,
+            extra=extra,
+            precision=self.precision,
+            average=self.average,
+        )
         save_checkpoint(self.output / "checkpoints", state, step)
 
     def _evaluate(self, step: int) -> None:
         """Measure, keep the weights as the last and, where they are, as the best."""
+        with self._averaged():
+            self._measure(step)
+
+    def _measure(self, step: int) -> None:
         self.result = assess(
             self.model,
             self.val_set,
@@ -338,18 +375,6 @@ class Experiment:
             self.best = None
         self.ranked_by = name
         return figures, headline
-
-    def _review(self) -> None:
-        """Analyse the last evaluation, and write its page."""
-        analysis = review(
-            self.val_set,
-            self.config,
-            detections_file(self.output),
-            self.output,
-            result=self.result,
-            weights=self.output / "weights" / "last",
-        )
-        print(summarise(analysis))
 
     def _detector(self) -> Detector:
         """The trained detector, as others use it."""

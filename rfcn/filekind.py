@@ -1,12 +1,17 @@
-"""Says in words what a file really is, whatever its name, from its first bytes."""
+"""Says in words what a file really is, whatever its name, from its first bytes; reads JSON within
+limits."""
 
+import json
 import pickletools
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from struct import error as StructError
+from typing import Any
 
+MOST_JSON_BYTES = 4_000_000_000
+"""Of a file; COCO's own has 470 million, and reading takes several times as much memory."""
 LFS = b"version https://git-lfs.github.com/spec"
 
 
@@ -97,6 +102,25 @@ def _names_in(path: Path) -> Iterator[str]:
     file = BytesIO(content)
     while file.tell() < len(content) and content[file.tell()] == 0x80:  # one after another
         yield from (word for _, word, _ in pickletools.genops(file) if isinstance(word, str))
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds, which is only begun when it is not too large.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, not UTF-8 or not JSON. OSError: it cannot be
+            read.
+    """
+    size = path.stat().st_size
+    if size > MOST_JSON_BYTES:
+        raise ValueError(
+            f"it has {size / 1e9:.1f} GB, and JSON of more than {MOST_JSON_BYTES / 1e9:.0f} is not "
+            "read; split it"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _holds_pickle(path: Path, head: bytes) -> bool:

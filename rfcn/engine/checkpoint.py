@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from rfcn.engine.atomic import make_folder, remove_unfinished, sync_folder, write_atomically
+from rfcn.engine.ema import WeightAverage
 from rfcn.engine.finite import first_non_finite
+from rfcn.engine.precision import Precision
 from rfcn.engine.rng import capture_rng, restore_rng
 from rfcn.engine.weights import load_into
 from rfcn.errors import NumericalError, WeightsError
@@ -25,6 +27,8 @@ from rfcn.filekind import kind_of, origin_of, remedy_for
 KIND = "rfcn-train"
 FORMAT = 2
 """2: the rows of the head's maps lie bin by bin; in 1 they lay class by class."""
+STATE = ("model", "optimizer", "average")
+"""What must be finite, or it is worth nothing."""
 NAME = re.compile(r"step_(\d+)\.pt")
 
 
@@ -35,10 +39,13 @@ def capture(
     step: int,
     best: float | None = None,
     extra: Mapping[str, Any] | None = None,
+    precision: Precision | None = None,
+    average: WeightAverage | None = None,
 ) -> dict[str, Any]:
     """The state of a run after `step`: parameters, optimizer, random generators, best result.
 
     Args:
+        precision, average: of the steps, and of the weights, where the run has them.
         extra: more to remember (classes, config): tensors, numbers, strings, lists and dicts.
     """
     return {
@@ -47,6 +54,8 @@ def capture(
         "step": step,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "precision": None if precision is None else precision.state_dict(),
+        "average": None if average is None else average.state_dict(),
         "rng": capture_rng(),
         "best": best,
         "extra": dict(extra or {}),
@@ -54,13 +63,23 @@ def capture(
 
 
 def restore(
-    state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+    state: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    precision: Precision | None = None,
+    average: WeightAverage | None = None,
 ) -> tuple[int, float | None]:
     """Put a captured state back; returns (step, best).
 
     Raises:
-        WeightsError: the model or the optimizer is not the one the state was taken from.
+        WeightsError: the model, the optimizer, the precision or the average is not the one the
+            state was taken from.
     """
+    for name, part in (("precision", precision), ("average", average)):
+        held = state.get(name)  # none in a checkpoint that is older than the part
+        if part is not None and held is not None:
+            part.load_state_dict(held)
     try:
         load_into(model, state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -80,7 +99,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], step: int, keep: int
         NumericalError: a weight or a momentum is not finite; nothing is written.
         MachineError: the disk is full or the folder cannot be written; the others are untouched.
     """
-    bad = first_non_finite({key: state[key] for key in ("model", "optimizer") if key in state})
+    bad = first_non_finite({key: state[key] for key in STATE if key in state})
     if bad is not None:
         raise NumericalError(
             f"the checkpoint of step {step} was not written: {bad} holds NaN or infinity. "
@@ -208,7 +227,7 @@ def _check_contents(path: Path, state: Any) -> None:
             f"{path} has checkpoint format {state['format']}; this version reads up to {FORMAT}. "
             "Update rfcn."
         )
-    bad = first_non_finite(state["model"])
+    bad = first_non_finite({key: state[key] for key in ("model", "average") if key in state})
     if bad is not None:
         raise WeightsError(f"{path} is useless: {bad} holds NaN or infinity.")
 

@@ -10,6 +10,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from rfcn.engine import failure
 from rfcn.engine.distributed import World
+from rfcn.engine.ema import WeightAverage
+from rfcn.engine.precision import Precision
 from rfcn.structures import ImageBatch, Target
 
 Batch = tuple[ImageBatch, list[Target]]
@@ -25,6 +27,10 @@ class Manner:
     """Batches of the loader that make one step: their gradients add up."""
     world: World = field(default_factory=World)
     """The processes that take each step together."""
+    precision: Precision = field(default_factory=Precision)
+    """What the forward pass computes with."""
+    average: WeightAverage | None = None
+    """Follows the weights."""
 
 
 ALONE = Manner()
@@ -47,6 +53,11 @@ class Found:
         """Whether the step may be taken."""
         return failure.step_is_good(self.loss, self.gradient_norm)
 
+    @property
+    def overflowed(self) -> bool:
+        """Whether nothing is wrong but gradients, for which float16 may have been too narrow."""
+        return not self.is_good and failure.step_is_good(self.loss, gradient_norm=0)
+
 
 def find_gradients(
     wrapped: nn.Module, optimizer: torch.optim.Optimizer, pieces: Sequence[Batch], manner: Manner
@@ -54,15 +65,18 @@ def find_gradients(
     """The gradients of a step, shortened, in the parameters of a model that `World.wrap` gave."""
     optimizer.zero_grad()
     losses = _add_gradients(wrapped, pieces, manner)
+    manner.precision.unscale(optimizer)
     norm = clip_grad_norm_(wrapped.parameters(), manner.max_gradient_norm or float("inf"))
     total = torch.stack(list(losses.values())).sum()
     loss, gradient_norm = torch.stack([total, norm]).tolist()  # the only sync
     return Found(loss, losses, gradient_norm)
 
 
-def take_step(optimizer: torch.optim.Optimizer, manner: Manner, found: Found) -> None:
-    """Move the parameters along the gradients that were found."""
-    optimizer.step()
+def take_step(optimizer: torch.optim.Optimizer, manner: Manner) -> None:
+    """Move the parameters along gradients that are good, and the average after them."""
+    manner.precision.take(optimizer)
+    if manner.average is not None:
+        manner.average.update()
 
 
 def _add_gradients(
@@ -74,10 +88,11 @@ def _add_gradients(
     summed: dict[str, Tensor] = {}
     for number, (batch, targets) in enumerate(pieces, start=1):
         with nullcontext() if number == len(pieces) else world.alone(wrapped):
-            losses = wrapped(batch.to(device), [each.to(device) for each in targets])
+            with manner.precision.autocast():
+                losses = wrapped(batch.to(device), [each.to(device) for each in targets])
             # averaging divides the gradients by the number of processes
             weighted = torch.stack(list(losses.values())) * batch.share
-            (weighted.sum() * world.size).backward()
+            manner.precision.backward(weighted.sum() * world.size)
         for name, value in zip(losses, weighted.detach(), strict=True):
             summed[name] = summed[name] + value if name in summed else value
     world.check_gradients(wrapped)

@@ -61,6 +61,8 @@ def train(
     Raises:
         NumericalError: a loss or the gradient is not finite, or the loss exceeds
             `failure.DIVERGED`. The step is not taken; `failure.json` in the run folder has details.
+            In float16 steps whose gradients alone are not finite are skipped, which is said, and
+            only `precision.MOST_SKIPPED` of them in a row are an error.
         DataError: `loader` yields nothing.
         MachineError: out of memory; the state of the last whole step is saved first.
     """
@@ -84,18 +86,13 @@ def train(
             set_lr(optimizer, lr)
             with _saving_when_out_of_memory(step, saved, pieces, milestones.save):
                 found = find_gradients(wrapped, optimizer, pieces, manner)
-            if not found.is_good:
-                details = failure.report(
-                    step,
-                    lr=lr,
-                    losses=found.losses,
-                    gradient_norm=found.gradient_norm,
-                    pieces=pieces,
-                    before=loss_history,
-                )
-                log.failure(details)
-                raise NumericalError(failure.describe(details))
-            take_step(optimizer, manner, found)
+            if found.overflowed and manner.precision.may_skip:
+                log.say(f"step {step}: {manner.precision.skip()}")
+            elif not found.is_good:
+                why = manner.precision.give_up() if found.overflowed else ""
+                raise _lost(step, lr, found, pieces, loss_history, log=log, why=why)
+            else:
+                take_step(optimizer, manner)
 
             loss_history.append(found.loss)
             times = loaded - began, monotonic() - began
@@ -103,6 +100,29 @@ def train(
             if _between_steps(model, step, schedule.iterations, milestones):
                 saved = step
     return None
+
+
+def _lost(
+    step: int,
+    lr: float,
+    found: Found,
+    pieces: Sequence[Batch],
+    before: Sequence[float],
+    *,
+    log: Log,
+    why: str,
+) -> NumericalError:
+    """The error that ends a run whose step is not to be taken, its numbers being kept."""
+    details = failure.report(
+        step,
+        lr=lr,
+        losses=found.losses,
+        gradient_norm=found.gradient_norm,
+        pieces=pieces,
+        before=before,
+    )
+    log.failure(details)
+    return NumericalError(failure.describe(details) + why)
 
 
 def _record(
@@ -120,13 +140,15 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
         DataError: there are none.
     """
     while True:
-        empty = True
-        with torch.random.fork_rng(devices=[]):  # DataLoader draws a seed when it begins
+        # A DataLoader draws a seed when it begins, some only with their first batch. A run that is
+        # resumed begins once more: dropout must draw there what it would have drawn.
+        with torch.random.fork_rng(devices=[]):
             batches = iter(loader)
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty:
+            first = next(batches, None)
+        if first is not None:
+            yield first
+            yield from batches
+        else:
             raise DataError(
                 "the training loader yields no batch: the data set is empty, or smaller than one "
                 "batch. Check the sets of data.train, or lower train.batch_size."

@@ -1,1 +1,1 @@
-"""What a training run leaves and says: its pictures, its weights, its words."""
+"""Around a training run: how its detector is made ready, which pictures and weights it leaves."""
