@@ -94,7 +94,12 @@ def config_of(side: int, backbone: dict[str, object] | None = None) -> Config:
     return config_from_mapping(
         {
             "model": {"backbone": backbone or {"depth": DEPTH, "weights": "none"}},
-            "data": {"train_short_sides": [side], "max_long_side": 2 * side, "workers": 0},
+            "data": {
+                "train_short_sides": [side],
+                "test_short_side": side,
+                "max_long_side": 2 * side,
+                "workers": 0,
+            },
             "train": {"batch_size": BATCH, "schedule_batch_size": BATCH},
         }
     )
