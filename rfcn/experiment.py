@@ -9,13 +9,11 @@ import torch
 
 from rfcn.assessment import assess, detections_file, rescore
 from rfcn.build import (
-    build_dataset,
     build_detector,
     build_skipped,
     build_train_loader,
     find_device,
     start_from,
-    with_proposals,
 )
 from rfcn.config.loader import config_from_mapping, dump_config
 from rfcn.config.schema import Config
@@ -32,10 +30,10 @@ from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.step import Manner
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes
-from rfcn.errors import DataError
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
+from rfcn.running.data import data_sets
 from rfcn.running.machine import prepare
 from rfcn.running.pictures import draw_targets, has_looked_back, look_back
 from rfcn.running.weights import KeptWeights
@@ -62,7 +60,7 @@ def run_experiment(
     with join_world(device, timeout=config.runtime.timeout) as world:
         check_parts(config.train.batch_size, config.train.accumulate, world)
         world.check_same(dump_config(config), "the config")
-        train_set, val_set = _data_sets(config)
+        train_set, val_set = data_sets(config)
         world.check_same("\n".join((*train_set.ids, *val_set.ids)), "the list of pictures")
         if restarted():  # by torchrun, after a process died: the run of a moment ago goes on
             resume = bool(checkpoints(output / "checkpoints"))
@@ -79,16 +77,6 @@ def run_experiment(
         with only_run_in(output) if world.leads else nullcontext():
             state = find_checkpoint(output / "checkpoints", world, print) if resume else None
             return Experiment(config, output, device, train_set, val_set, state, world).run()
-
-
-def _data_sets(config: Config) -> tuple[Dataset, Dataset]:
-    """The pictures to learn from and those to measure on."""
-    data = config.data
-    train_set = with_proposals(config, build_dataset(data, data.train), "train")
-    if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
-        raise DataError(f"data.train ({data.train}): no picture has an object to learn from.")
-    val_pictures = build_dataset(data, data.val, class_names=train_set.class_names)
-    return train_set, with_proposals(config, val_pictures, "val")
 
 
 class Experiment:

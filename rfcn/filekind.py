@@ -52,6 +52,25 @@ def remedy_for(kind: str) -> str:
     }.get(kind, "")
 
 
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds, which is only begun when it is not too large.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, not UTF-8 or not JSON. OSError: it cannot be
+            read.
+    """
+    size = path.stat().st_size
+    if size > MOST_JSON_BYTES:
+        raise ValueError(
+            f"it has {size / 1e9:.1f} GB, and JSON of more than {MOST_JSON_BYTES / 1e9:.0f} is not "
+            "read; split it"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 PROGRAMS = (
     ("Ultralytics", ("ultralytics.", "models.yolo")),
     ("Detectron2", ("detectron2", "Detectron2", "proposal_generator.", "roi_heads.box_head.")),
@@ -102,25 +121,6 @@ def _names_in(path: Path) -> Iterator[str]:
     file = BytesIO(content)
     while file.tell() < len(content) and content[file.tell()] == 0x80:  # one after another
         yield from (word for _, word, _ in pickletools.genops(file) if isinstance(word, str))
-
-
-def read_json(path: Path) -> Any:
-    """What a file of JSON holds, which is only begun when it is not too large.
-
-    Raises:
-        ValueError: it is too large, nested too deeply, not UTF-8 or not JSON. OSError: it cannot be
-            read.
-    """
-    size = path.stat().st_size
-    if size > MOST_JSON_BYTES:
-        raise ValueError(
-            f"it has {size / 1e9:.1f} GB, and JSON of more than {MOST_JSON_BYTES / 1e9:.0f} is not "
-            "read; split it"
-        )
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def _holds_pickle(path: Path, head: bytes) -> bool:

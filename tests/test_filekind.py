@@ -66,6 +66,40 @@ def test_remedies_say_what_to_do():
     assert remedy_for("a text file") == ""
 
 
+# ------------------------------------------------------------------------------------------- JSON
+
+
+def test_json_of_utf8_with_and_without_its_mark(tmp_path):
+    path = tmp_path / "a.json"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + '{"é": [1]}'.encode())
+        assert read_json(path) == {"é": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b"[" + b"1," * 20_000 + b"1]", "0.0 GB, and JSON of more than 0 is not read"),
+        (b"{", "Expecting property name"),
+        (b'"\xff"', "codec can't decode"),
+    ],
+)
+def test_json_beyond_the_limits(content, reason, tmp_path, monkeypatch):
+    if b"1," in content:
+        monkeypatch.setattr(filekind, "MOST_JSON_BYTES", len(content) - 1)
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_too_large_is_not_begun(tmp_path):
+    with (tmp_path / "a.json").open("wb") as sparse:
+        sparse.truncate(filekind.MOST_JSON_BYTES + 1)
+    with pytest.raises(ValueError, match=r"it has 4\.0 GB"):
+        read_json(tmp_path / "a.json")
+
+
 class Foreign:
     """Pickles as an object of another program's class, which is not installed."""
 
@@ -114,37 +148,3 @@ def test_what_is_no_pickle_or_a_cut_one_has_no_origin(tmp_path):
     for content in (b"", b"text", b"PK\x03\x04 cut", whole[:-3], b"\x80\x04\xff"):
         (tmp_path / "a").write_bytes(content)
         assert origin_of(tmp_path / "a") == ""
-
-
-# ------------------------------------------------------------------------------------------- JSON
-
-
-def test_json_of_utf8_with_and_without_its_mark(tmp_path):
-    path = tmp_path / "a.json"
-    for mark in (b"", b"\xef\xbb\xbf"):
-        path.write_bytes(mark + '{"é": [1]}'.encode())
-        assert read_json(path) == {"é": [1]}
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
-        (b"[" + b"1," * 20_000 + b"1]", "0.0 GB, and JSON of more than 0 is not read"),
-        (b"{", "Expecting property name"),
-        (b'"\xff"', "codec can't decode"),
-    ],
-)
-def test_json_beyond_the_limits(content, reason, tmp_path, monkeypatch):
-    if b"1," in content:
-        monkeypatch.setattr(filekind, "MOST_JSON_BYTES", len(content) - 1)
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ValueError, match=reason):
-        read_json(tmp_path / "a.json")
-
-
-def test_json_too_large_is_not_begun(tmp_path):
-    with (tmp_path / "a.json").open("wb") as sparse:
-        sparse.truncate(filekind.MOST_JSON_BYTES + 1)
-    with pytest.raises(ValueError, match=r"it has 4\.0 GB"):
-        read_json(tmp_path / "a.json")
