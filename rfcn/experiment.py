@@ -1,5 +1,6 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from signal import Signals
@@ -36,6 +37,7 @@ from rfcn.ops.library import backend_on
 from rfcn.running.data import data_sets
 from rfcn.running.machine import prepare
 from rfcn.running.pictures import draw_targets, has_looked_back, look_back
+from rfcn.running.replay import facts_of
 from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
 
@@ -168,6 +170,7 @@ class Experiment:
             start_step=self.start_step,
             before=self.resumed.get("log"),
             tensorboard=self.config.runtime.tensorboard,
+            facts=facts_of(self.config, self.train_set),
         ) as self.log:
             self.skipped = build_skipped(
                 self.config.data, self.train_set, self.log.warn, said="another takes the place of"
@@ -343,6 +346,8 @@ class Experiment:
         figures, headline = self._tell(self.result, step)
         self.weights.keep("last", self.model.state_dict(), step, figures)
         headline = self.world.share(headline)
+        if headline is not None and math.isnan(headline):  # it would be the best for ever
+            headline = None
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
             self.weights.keep("best", self.model.state_dict(), step, figures)

@@ -119,7 +119,7 @@ def test_checkpoints_from_before_the_average_go_on(
     """Their configs know no precision; they had float32 and no average."""
     plan = config(trained_run, "train.ema_decay=null")
     run_experiment(plan, tmp_path)
-    newest = experiment_module.newest_good
+    newest = experiment_module.find_checkpoint
 
     def older(*args: Any) -> Any:
         state = newest(*args)
@@ -130,5 +130,5 @@ def test_checkpoints_from_before_the_average_go_on(
         state["extra"]["evaluated"] = 0
         return state
 
-    monkeypatch.setattr(experiment_module, "newest_good", older)
+    monkeypatch.setattr(experiment_module, "find_checkpoint", older)
     assert isinstance(run_experiment(plan, tmp_path, resume=True), VOCResult)

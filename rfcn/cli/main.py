@@ -58,6 +58,13 @@ COMMANDS = {
         "detect objects in pictures",
         ("rfcn infer --weights runs/r50/weights/best --input pictures/ -o runs/seen",),
     ),
+    "replay": Command(
+        "take a training step that failed again, and say where its numbers were lost",
+        (
+            "rfcn replay runs/r50/failure/step_00000312",
+            "rfcn replay runs/r50/failure/step_00000312 --device cpu --layers 20",
+        ),
+    ),
     "check-data": Command(
         "find wrong data before training does",
         (

@@ -2,13 +2,11 @@
 
 import itertools
 import math
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,7 +16,16 @@ from torch.utils.data import Dataset as TorchDataset
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.transforms import TrainTransform, fitted_size, resize
-from rfcn.errors import DataError, MachineError
+from rfcn.datasets.workers import (
+    Desk,
+    Watched,
+    affordable_workers,
+    ended_with,
+    explain_death,
+    share_within_limits,
+    start_worker,
+)
+from rfcn.errors import DataError
 from rfcn.structures import ImageBatch, Pyramid, Target
 
 # First number of the seeds of the two random streams below, so that neither repeats the other.
@@ -134,9 +141,17 @@ class TrainLoader:
         )
         pictures = _Training(self.dataset, transform, self.skipped.allowed)
         tickets = (order.tickets for order in self._orders())
-        batches = _run(pictures, tickets, self.workers, self.skipped)
+        batches = _run(pictures, tickets, self._load, self.skipped)
         for (batch, targets), order in zip(batches, self._orders(), strict=False):
             yield replace(batch, share=order.share), targets
+
+    @property
+    def _load(self) -> "_Load":
+        """What the workers have to carry: batches of the largest pictures."""
+        pictures = -(-self.batch_size // (self.pieces * self.processes))
+        longest = self.max_long_side
+        pixels = longest * min(longest, max(self.short_sides))
+        return _Load(self.workers, 3 * pixels * pictures, 1 + 4 * pictures)
 
     def _orders(self) -> Iterator["_Order"]:
         """The batches from `start_step` on, as orders to the workers."""
@@ -173,7 +188,9 @@ def test_loader(
     `sizes`: (short side, longest side) in pixels. A picture is decoded once for all sizes. One that
     cannot be read is left out, where `skipped` allows it."""
     numbers = range(len(dataset)) if pictures is None else pictures
-    return _run(_Test(dataset, sizes), ([one] for one in numbers), workers, skipped, _pyramid)
+    largest = sum(3 * short * longest for short, longest in sizes)
+    load = _Load(workers, largest, 2 * len(sizes))
+    return _run(_Test(dataset, sizes), ([one] for one in numbers), load, skipped, _pyramid)
 
 
 class _Ticket(NamedTuple):
@@ -190,6 +207,14 @@ class _Order(NamedTuple):
     tickets: list[_Ticket]
     share: float
     """See `ImageBatch.share`."""
+
+
+class _Load(NamedTuple):
+    """What workers are wanted, and what each batch of theirs takes at most."""
+
+    workers: int
+    batch_bytes: int
+    batch_tensors: int
 
 
 class _Fault(NamedTuple):
@@ -217,6 +242,11 @@ class _Training(TorchDataset):
         self.dataset = dataset
         self.transform = transform
         self.skips = skips
+
+    @staticmethod
+    def number_of(ticket: _Ticket) -> int:
+        """The picture that is asked for."""
+        return ticket.picture
 
     def __getitem__(self, ticket: _Ticket) -> _Loaded:
         faults: list[_Fault] = []
@@ -246,6 +276,11 @@ class _Test(TorchDataset):
         self.dataset = dataset
         self.sizes = sizes
 
+    @staticmethod
+    def number_of(index: int) -> int:
+        """The picture that is asked for."""
+        return index
+
     def __getitem__(self, index: int) -> _Loaded:
         try:
             sample = self.dataset[index]
@@ -258,36 +293,37 @@ class _Test(TorchDataset):
 
 
 def _run(
-    samples: TorchDataset,
+    samples: "_Training | _Test",
     batches: Iterator[list],
-    workers: int,
+    load: _Load,
     skipped: SkippedPictures,
     together: Callable[[list], Any] = collate,
 ) -> Iterator[Any]:
-    """What `together` makes of each batch of samples, in order, in `workers` processes. `skipped`
-    is told what went wrong in them, and raises it where it is too much."""
+    """What `together` makes of each batch of samples, in order, in worker processes. `skipped` is
+    told what went wrong in them, and raises it where it is too much."""
+    workers = affordable_workers(load.workers, load.batch_bytes, skipped.tell)
+    share_within_limits(workers, load.batch_tensors, skipped.tell)
+    desk, ids = Desk(workers), samples.dataset.ids
     loader: DataLoader = DataLoader(
-        samples,
+        Watched(samples, desk, samples.number_of, ids),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=partial(_gathered, together),
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(start_worker, torch.multiprocessing.get_sharing_strategy()),
         generator=torch.Generator(),  # it draws a seed, which must not come from the run's own
     )
     try:
-        for batch, faults in loader:
-            for fault in faults:
-                skipped.add(*fault)
-            if batch is not None:
-                yield batch
-    except RuntimeError as fault:
-        if "DataLoader worker" not in str(fault):
+        with ended_with(iter(loader)) as loaded:
+            for batch, faults in loaded:
+                for fault in faults:
+                    skipped.add(*fault)
+                if batch is not None:
+                    yield batch
+    except (RuntimeError, OSError, MemoryError) as fault:
+        death = explain_death(fault, desk, ids)
+        if death is None:
             raise
-        raise MachineError(
-            f"A process that loads pictures died ({str(fault).splitlines()[0]}), most likely for "
-            "lack of memory. Lower `data.workers` (0 loads in the main process) or give the "
-            "machine more shared memory (/dev/shm)."
-        ) from fault
+        raise death from fault
 
 
 def _gathered(together: Callable[[list], Any], loaded: list[_Loaded]) -> _Loaded:
@@ -300,12 +336,3 @@ def _gathered(together: Callable[[list], Any], loaded: list[_Loaded]) -> _Loaded
 def _pyramid(samples: list[list[Sample]]) -> Pyramid:
     """Pictures, each at all sizes -> one batch a size."""
     return Pyramid(tuple(collate(level)[0] for level in zip(*samples, strict=True)))
-
-
-def _start_worker(_: int) -> None:
-    """One thread a worker. Signals to the whole group (Ctrl-C, a scheduler's SIGTERM) are for the
-    main process, which finishes its step, saves and then ends its workers itself."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    for sent in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sent, signal.SIG_IGN)

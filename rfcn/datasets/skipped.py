@@ -24,7 +24,7 @@ class SkippedPictures:
         self.allowed = allowed
         self.faults: dict[str, str] = {}
         """What was wrong with each picture, by its id."""
-        self._tell = tell
+        self.tell = tell
         self._said = said
 
     def add(self, name: str, fault: DataError) -> None:
@@ -41,7 +41,7 @@ class SkippedPictures:
                 f"passes over {self.allowed} of this data set: {some(list(self.faults))}. Mend "
                 f"them, or take them off the list. The last one: {fault}"
             )
-        self._tell(f"{self._said} ({len(self.faults)} of at most {self.allowed}): {fault}")
+        self.tell(f"{self._said} ({len(self.faults)} of at most {self.allowed}): {fault}")
 
     def summary(self) -> str | None:
         """One sentence on all of them; None without any."""

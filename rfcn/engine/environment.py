@@ -90,8 +90,8 @@ def create_run_folder(
 
 
 WRITTEN = (
-    *("environment.json", "train.log", "metrics.jsonl", "failure.json"),
-    *("tensorboard", "checkpoints", "weights", "eval", "pictures"),
+    *("environment.json", "train.log", "metrics.jsonl"),
+    *("failure", "tensorboard", "checkpoints", "weights", "eval", "pictures"),
     "config.yaml",  # the last to be deleted: by it a folder is known as that of a run
 )
 _LEFT_AT_ONCE = (".lock", f"config.yaml{SUFFIX}")

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfcn.engine.alarms import Alarms
 from rfcn.engine.atomic import write_atomically
+from rfcn.engine.bundle import FailedStep, RunFacts, where_to_look, write_bundle
 from rfcn.engine.console import Console
 from rfcn.engine.tensorboard import TensorBoard
 
-DEAD_STEPS = 200
-"""A loss term that is exactly zero for so long is a fault worth a warning."""
+NOWHERE = RunFacts()
+"""A run of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class StepRecord:
     """Waited for the batch."""
     seconds: float
     """The whole step."""
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else the model tells of the step: scalars, as `losses`, that are no part of `loss`."""
 
 
 class RunLog:
@@ -44,7 +48,8 @@ class RunLog:
     Every `every` steps one line goes to the console, train.log, metrics.jsonl and TensorBoard, with
     means over the steps since the last one (metrics.jsonl also has the last values). Names are the
     same everywhere: `train/loss`, `train/loss_rpn_cls`, `train/lr`, `train/grad_norm`,
-    `time/step`, `time/data` (seconds), `val/mAP@0.5`; `train/stage` in a run of several.
+    `train/fg_rois_per_image`, `time/step`, `time/data` (seconds), `val/mAP@0.5`; `train/stage` in a
+    run of several.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class RunLog:
         before: Mapping[str, Any] | None = None,
         tensorboard: bool = True,
         console: bool = True,
+        facts: RunFacts = NOWHERE,
     ) -> None:
         """Open the files of `folder`; what a resumed run wrote past `start_step` is dropped.
 
@@ -65,6 +71,7 @@ class RunLog:
             before: the `state` of the log after `start_step`, for lines as of an undisturbed run.
             tensorboard: write folder/tensorboard too; says so once where that fails.
             console: also speak on the terminal.
+            facts: what to say of the run where a step of it fails.
         """
         self._folder = folder
         self._iterations = iterations
@@ -73,7 +80,8 @@ class RunLog:
         self._until = iterations
         self._began = time.monotonic()
         self._window = _Window()
-        self._dead: dict[str, int] = {}
+        self._facts = facts
+        self._alarms = Alarms(self.warn)
         self._written, self._images = _drop_later_steps(folder / "metrics.jsonl", start_step)
         if before is not None:
             self._images = before["images"]
@@ -138,10 +146,11 @@ class RunLog:
         """A line that begins with `warning:`."""
         self.say(f"warning: {line}")
 
-    def failure(self, report: Mapping[str, Any]) -> None:
-        """Keep the numbers of a failed step in failure.json."""
-        (self._folder / "failure.json").write_text(json.dumps(report, indent=2) + "\n")
-        self._remember(f"failed: {json.dumps(report)}")
+    def failure(self, report: Mapping[str, Any], failed: FailedStep) -> str:
+        """Keep a failed step in failure/step_NNNNNNNN; a sentence on where to look."""
+        written = write_bundle(self._folder / "failure", failed, report, self._facts)
+        self._remember(f"failed at step {failed.step}: {report['likely_cause']}")
+        return where_to_look(*written)
 
     def close(self) -> None:
         """Close the files and the progress bar."""
@@ -151,7 +160,7 @@ class RunLog:
 
     def _write(self, record: StepRecord) -> None:
         means, last = self._window.read()
-        self._warn_of_dead_terms(means)
+        self._alarms.look(means, self._window.steps)
         metrics = {"train/lr": record.lr, **means}
         if self._stage is not None:
             metrics["train/stage"] = self._stage[0]
@@ -184,19 +193,6 @@ class RunLog:
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         self._text.flush()
 
-    def _warn_of_dead_terms(self, means: Mapping[str, float]) -> None:
-        for tag, mean in means.items():
-            if not tag.startswith("train/loss_"):
-                continue
-            before = self._dead.get(tag, 0)
-            self._dead[tag] = before + self._window.steps if mean == 0 else 0
-            if before < DEAD_STEPS <= self._dead[tag]:
-                self.warn(
-                    f"{tag.removeprefix('train/')} has been exactly 0 for {self._dead[tag]} steps: "
-                    "nothing teaches that part. Check that the boxes of the data match the "
-                    "pictures, and the foreground thresholds."
-                )
-
 
 class _Window:
     """Sums over the steps since the last line, kept on the device."""
@@ -227,8 +223,8 @@ class _Window:
         }
         for tag, value in numbers.items():
             self._numbers[tag] = self._numbers.get(tag, 0.0) + value
-        for name, loss in record.losses.items():
-            term = loss.detach().float()
+        for name, scalar in (*record.losses.items(), *record.figures.items()):
+            term = scalar.detach().float()
             self._sums[name] = self._sums[name] + term if name in self._sums else term
         self._last = record
         self.steps += 1
@@ -236,14 +232,15 @@ class _Window:
     def read(self) -> tuple[dict[str, float], dict[str, float]]:
         """(means over the window, values of its last step), by tag. Waits for the device once."""
         assert self._last is not None
-        names = list(self._sums)
-        stacked = [*self._sums.values(), *(self._last.losses[n].detach().float() for n in names)]
+        terms = {name: value.detach().float() for name, value in self._last.losses.items()}
+        stacked = [*self._sums.values(), *terms.values()]
         values = torch.stack(stacked).tolist() if stacked else []
-        tags = [f"train/{name}" for name in names]
+        sums = zip(self._sums, values[: len(self._sums)], strict=True)
         means = {tag: total / self.steps for tag, total in self._numbers.items()}
-        means |= {tag: total / self.steps for tag, total in zip(tags, values, strict=False)}
+        means |= {f"train/{name}": total / self.steps for name, total in sums}
         last = {"train/loss": self._last.loss, "train/grad_norm": self._last.gradient_norm}
-        last |= dict(zip(tags, values[len(names) :], strict=True))
+        rest = zip(terms, values[len(self._sums) :], strict=True)
+        last |= {f"train/{name}": value for name, value in rest}
         return means, last
 
 
@@ -259,12 +256,14 @@ def format_line(step: int, iterations: int, left: float, metrics: Mapping[str, f
         for tag, value in metrics.items()
         if tag.startswith("train/loss_")
     ]
+    foreground = metrics.get("train/fg_rois_per_image")
     words = [
         f"step {step}/{iterations}",
         f"eta {clock(left)}",
         f"lr {metrics['train/lr']:.1e}",
         f"loss {metrics['train/loss']:.3f}",
         *terms,
+        *([f"fg {foreground:.1f}"] if foreground is not None else []),
         f"grad {metrics['train/grad_norm']:.2f}",
         f"data {metrics['time/data']:.3f}s",
         f"step {metrics['time/step']:.3f}s",

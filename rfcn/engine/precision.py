@@ -46,6 +46,17 @@ class Precision:
             self._device, dtype if enabled else None, enabled=enabled, cache_enabled=False
         )
 
+    @property
+    def autocasts(self) -> str | None:
+        """The dtype that the forward pass is cast to; None where it stays what it is."""
+        return None if self.name == "float32" else self.name
+
+    def fresh(self) -> "Precision":
+        """The same, loss scale and all, before the gradients of a step."""
+        other = Precision(self.name, self._device)
+        other.load_state_dict(self.state_dict())
+        return other
+
     def backward(self, loss: Tensor) -> None:
         """The backward pass of a scalar; the gradients it adds may be scaled."""
         self._scaler.scale(loss).backward()

@@ -1,20 +1,22 @@
 """The log of a process that does not lead: it says nothing, and keeps only its own failure."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rfcn.engine.logging import RunLog, StepRecord
+from rfcn.engine.bundle import FailedStep, RunFacts, where_to_look, write_bundle
+from rfcn.engine.logging import NOWHERE, RunLog, StepRecord
 
 
 class QuietLog:
     """Hears all that a run tells its `RunLog`. Use it in a `with` block, as that one."""
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        self._file = folder / f"failure_{rank}.json"
+    def __init__(self, folder: Path, rank: int, facts: RunFacts = NOWHERE) -> None:
+        self._folder = folder
+        self._rank = rank
+        self._facts = facts
 
     def __enter__(self) -> "QuietLog":
         return self
@@ -47,15 +49,18 @@ class QuietLog:
     def warn(self, line: str) -> None:
         """Nothing."""
 
-    def failure(self, report: Mapping[str, Any]) -> None:
-        """Keep what this process saw of a failed step, in failure_RANK.json."""
-        self._file.write_text(json.dumps(report, indent=2) + "\n")
+    def failure(self, report: Mapping[str, Any], failed: FailedStep) -> str:
+        """Keep what this process saw of a failed step, in failure/step_NNNNNNNN_rank_R."""
+        folder = self._folder / "failure"
+        return where_to_look(*write_bundle(folder, failed, report, self._facts, rank=self._rank))
 
 
 Log = RunLog | QuietLog
 """What a run tells its news to."""
 
 
-def open_log(folder: Path, rank: int, **options: Any) -> Log:
+def open_log(folder: Path, rank: int, *, facts: RunFacts = NOWHERE, **options: Any) -> Log:
     """The log of process `rank`; options: see `RunLog`."""
-    return RunLog(folder, **options) if rank == 0 else QuietLog(folder, rank)
+    if rank == 0:
+        return RunLog(folder, facts=facts, **options)
+    return QuietLog(folder, rank, facts)

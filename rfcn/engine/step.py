@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,11 @@ ALONE = Manner()
 """A process by itself, gradients as they are."""
 
 
+def by_itself(manner: Manner) -> Manner:
+    """The same manner for a process that takes a step again, without waiting for the others."""
+    return replace(manner, world=World(), precision=manner.precision.fresh())
+
+
 @dataclass(frozen=True)
 class Found:
     """What a step has found before it is taken. The gradients are in the parameters."""
@@ -47,6 +52,8 @@ class Found:
     """The terms: scalars, on the device."""
     gradient_norm: float
     """Before it was shortened."""
+    figures: dict[str, Tensor] = field(default_factory=dict)
+    """What else the model tells of the step, as `losses`; empty where it tells nothing."""
 
     @property
     def is_good(self) -> bool:
@@ -64,12 +71,12 @@ def find_gradients(
 ) -> Found:
     """The gradients of a step, shortened, in the parameters of a model that `World.wrap` gave."""
     optimizer.zero_grad()
-    losses = _add_gradients(wrapped, pieces, manner)
+    losses, figures = _add_gradients(wrapped, pieces, manner)
     manner.precision.unscale(optimizer)
     norm = clip_grad_norm_(wrapped.parameters(), manner.max_gradient_norm or float("inf"))
     total = torch.stack(list(losses.values())).sum()
     loss, gradient_norm = torch.stack([total, norm]).tolist()  # the only sync
-    return Found(loss, losses, gradient_norm)
+    return Found(loss, losses, gradient_norm, figures)
 
 
 def take_step(optimizer: torch.optim.Optimizer, manner: Manner) -> None:
@@ -81,9 +88,11 @@ def take_step(optimizer: torch.optim.Optimizer, manner: Manner) -> None:
 
 def _add_gradients(
     wrapped: nn.Module, pieces: Sequence[Batch], manner: Manner
-) -> dict[str, Tensor]:
-    """Add the gradients of a step to the parameters; its losses, over all pieces and processes."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Add the gradients of a step to the parameters; its losses, and what else the model tells of
+    it (`figures`, where it has them), over all pieces and processes."""
     world = manner.world
+    model = getattr(wrapped, "module", wrapped)
     device = next(wrapped.parameters()).device
     summed: dict[str, Tensor] = {}
     for number, (batch, targets) in enumerate(pieces, start=1):
@@ -93,8 +102,16 @@ def _add_gradients(
             # averaging divides the gradients by the number of processes
             weighted = torch.stack(list(losses.values())) * batch.share
             manner.precision.backward(weighted.sum() * world.size)
-        for name, value in zip(losses, weighted.detach(), strict=True):
+        figures = {name: value * batch.share for name, value in _figures(model).items()}
+        told = dict(zip(losses, weighted.detach(), strict=True)) | figures
+        for name, value in told.items():
             summed[name] = summed[name] + value if name in summed else value
     world.check_gradients(wrapped)
     everywhere = world.total(torch.stack(list(summed.values())))
-    return dict(zip(summed, everywhere, strict=True))
+    found = dict(zip(summed, everywhere, strict=True))
+    return {name: found[name] for name in losses}, {name: found[name] for name in figures}
+
+
+def _figures(model: nn.Module) -> dict[str, Tensor]:
+    figures: dict[str, Tensor] = getattr(model, "figures", {})
+    return figures

@@ -1,22 +1,26 @@
 """The training loop, in reading order."""
 
+import math
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import torch
 from torch import nn
 
 from rfcn.engine import failure
+from rfcn.engine.bundle import torch_rng
+from rfcn.engine.failure import Attempt
 from rfcn.engine.logging import StepRecord
 from rfcn.engine.optimizer import set_lr
 from rfcn.engine.quiet_log import Log
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.signals import StopRequest, stop_on_signals
-from rfcn.engine.step import ALONE, Batch, Found, Manner, find_gradients, take_step
+from rfcn.engine.step import ALONE, Batch, Found, Manner, by_itself, find_gradients, take_step
 from rfcn.errors import DataError, MachineError, NumericalError
 
 
@@ -60,7 +64,7 @@ def train(
 
     Raises:
         NumericalError: a loss or the gradient is not finite, or the loss exceeds
-            `failure.DIVERGED`. The step is not taken; `failure.json` in the run folder has details.
+            `failure.DIVERGED`. The step is not taken; the folder `failure` of the run holds it.
             In float16 steps whose gradients alone are not finite are skipped, which is said, and
             only `precision.MOST_SKIPPED` of them in a row are an error.
         DataError: `loader` yields nothing.
@@ -68,6 +72,7 @@ def train(
     """
     world = manner.world
     wrapped = world.wrap(model)
+    device = next(model.parameters()).device
     loss_history: deque[float] = deque(maxlen=20)
     saved = start_step
     model.train()
@@ -84,13 +89,16 @@ def train(
 
             lr = schedule.lr_at(step)
             set_lr(optimizer, lr)
-            with _saving_when_out_of_memory(step, saved, pieces, milestones.save):
+            attempt = Attempt(
+                step, lr, pieces, tuple(loss_history), torch_rng(device), manner.precision.autocasts
+            )
+            explain = partial(_explain, attempt, model, optimizer, manner, log)
+            with _kept_when_it_breaks(attempt, saved, milestones.save, explain):
                 found = find_gradients(wrapped, optimizer, pieces, manner)
             if found.overflowed and manner.precision.may_skip:
                 log.say(f"step {step}: {manner.precision.skip()}")
             elif not found.is_good:
-                why = manner.precision.give_up() if found.overflowed else ""
-                raise _lost(step, lr, found, pieces, loss_history, log=log, why=why)
+                raise explain(found)
             else:
                 take_step(optimizer, manner)
 
@@ -102,27 +110,27 @@ def train(
     return None
 
 
-def _lost(
-    step: int,
-    lr: float,
-    found: Found,
-    pieces: Sequence[Batch],
-    before: Sequence[float],
-    *,
+def _explain(
+    attempt: Attempt,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    manner: Manner,
     log: Log,
-    why: str,
+    found: Found,
 ) -> NumericalError:
     """The error that ends a run whose step is not to be taken, its numbers being kept."""
-    details = failure.report(
-        step,
-        lr=lr,
-        losses=found.losses,
-        gradient_norm=found.gradient_norm,
-        pieces=pieces,
-        before=before,
+    state = manner.precision.state_dict()
+    alone = by_itself(manner)
+    error = failure.explain(
+        attempt,
+        found.losses,
+        found.gradient_norm,
+        model=model,
+        again=lambda: find_gradients(model, optimizer, attempt.pieces, alone),
+        log=log,
+        extra={"precision": state},
     )
-    log.failure(details)
-    return NumericalError(failure.describe(details) + why)
+    return NumericalError(f"{error}{manner.precision.give_up() if found.overflowed else ''}")
 
 
 def _record(
@@ -130,7 +138,8 @@ def _record(
 ) -> StepRecord:
     """A step for the log. times: seconds that it waited for data, and that it took."""
     images = sum(len(batch) for batch, _ in pieces)
-    return StepRecord(step, lr, found.loss, found.losses, found.gradient_norm, images, *times)
+    numbers = found.loss, found.losses, found.gradient_norm
+    return StepRecord(step, lr, *numbers, images, *times, found.figures)
 
 
 def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -205,23 +214,24 @@ def _leave(
 
 
 @contextmanager
-def _saving_when_out_of_memory(
-    step: int, saved: int, pieces: Sequence[Batch], save: Callable[[int], object]
+def _kept_when_it_breaks(
+    attempt: Attempt,
+    saved: int,
+    save: Callable[[int], object],
+    explain: Callable[[Found], NumericalError],
 ) -> Iterator[None]:
-    """Turn a lack of memory in step `step` into a checkpoint of the one before and a remedy."""
+    """Turn a lack of memory into a checkpoint of the step before and a remedy, and an operator's
+    refusal of a bad box into what any step gets whose numbers are lost."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         on_cpu = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
         if not on_cpu and not isinstance(error, torch.OutOfMemoryError):
-            raise
-        if step - 1 != saved:
-            save(step - 1)
-        kept = f" Step {step - 1} is saved; --resume goes on from it." if step > 1 else ""
-        ids = ", ".join(name for batch, _ in pieces for name in batch.ids)
-        shape = tuple(max(pieces, key=lambda piece: piece[0].tensor.numel())[0].tensor.shape)
-        raise MachineError(
-            f"out of memory at step {step} with pictures {ids} in a batch of shape {shape}. Lower "
-            f"train.batch_size, raise train.pieces, or lower data.train_short_sides or "
-            f"model.proposer.train_proposals.{kept}"
-        ) from error
+            if not any(True for _ in attempt.bad_boxes()):
+                raise
+            raise explain(Found(math.nan, {}, math.nan)) from error
+        before = attempt.step - 1
+        if before != saved:
+            save(before)
+        kept = f" Step {before} is saved; --resume goes on from it." if before else ""
+        raise MachineError(failure.out_of_memory(attempt, kept)) from error

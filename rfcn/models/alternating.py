@@ -90,6 +90,11 @@ class HeadTraining(PartTraining):
         self.earlier = earlier
         self.still += [] if earlier is None else [earlier]
 
+    @property
+    def figures(self) -> dict[str, Tensor]:
+        """Those of the detector."""
+        return self.detector.figures
+
     def forward(self, batch: ImageBatch, targets: list[Target]) -> dict[str, Tensor]:
         """`loss_cls` and `loss_box`, scalars."""
         features = self.detector.features(batch)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rfcn.boxes import to_rois
-from rfcn.models.losses import OnlineHardExampleLoss, RoILoss
+from rfcn.models.losses import OnlineHardExampleLoss, RoILoss, foreground_per_image
 from rfcn.structures import (
     Candidates,
     Detections,
@@ -92,6 +92,11 @@ class TwoStageDetector(nn.Module):
         postprocess: (outputs, proposals, batch) -> detections.
     """
 
+    figures: dict[str, Tensor]
+    """What is worth a log of the last training batch beside its losses: scalars without gradient,
+    means over its pictures. `fg_rois_per_image`: sampled RoIs that are foreground; and those of the
+    loss (see `MeanLoss.figures`)."""
+
     def __init__(
         self,
         *,
@@ -111,6 +116,7 @@ class TwoStageDetector(nn.Module):
         self.sampler = sampler
         self.roi_loss = roi_loss
         self.postprocess = postprocess
+        self.figures = {}
 
     @overload
     def forward(self, batch: ImageBatch, targets: list[Target]) -> dict[str, Tensor]: ...
@@ -137,9 +143,15 @@ class TwoStageDetector(nn.Module):
         targets: list[Target],
     ) -> dict[str, Tensor]:
         """What the head loses on these proposals, N tensors [P_i, 4]."""
-        sample = self.choose(self.sampler(proposals, targets), batch, features)
+        offered = self.sampler(proposals, targets)
+        sample = self.choose(offered, batch, features)
         outputs = self.look(batch, features, sample.boxes)
-        return self.roi_loss(outputs, sample)
+        losses = self.roi_loss(outputs, sample)
+        self.figures = {
+            "fg_rois_per_image": foreground_per_image(offered.labels),
+            **getattr(self.roi_loss, "figures", {}),
+        }
+        return losses
 
     def choose(self, sample: RoISample, batch: ImageBatch, features: Features) -> RoISample:
         """The RoIs that a training step goes on with: here all that were sampled."""

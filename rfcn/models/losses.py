@@ -4,6 +4,8 @@ Every loss is computed picture by picture and averaged over the pictures, so tha
 equals two batches of one.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -47,6 +49,8 @@ class PerRoI(NamedTuple):
 
     classification: Tensor
     boxes: Tensor
+    foreground: Tensor
+    """bool"""
 
 
 class RoILoss(Protocol):
@@ -64,12 +68,18 @@ class MeanLoss:
         box_weight: lambda.
     """
 
+    figures: dict[str, Tensor]
+    """What is worth a log of the last call: scalars without gradient, on the device."""
+
     def __init__(self, *, box_weight: float = 1) -> None:
         self.box_weight = box_weight
+        self.figures = {}
 
     def __call__(self, outputs: RoIOutputs, sample: RoISample) -> dict[str, Tensor]:
         """See `RoILoss`. A picture without RoIs adds zero."""
-        kept = [self.keep(losses) for losses in self._per_picture(outputs, sample)]
+        offered = self._per_picture(outputs, sample)
+        kept = [self.keep(losses) for losses in offered]
+        self.figures = self.look_at(offered, kept)
         count = len(kept)
         return {
             "loss_cls": sum_of_means([one.classification for one in kept]) / count,
@@ -80,6 +90,10 @@ class MeanLoss:
         """The RoIs of a picture that count: here all of them."""
         return losses
 
+    def look_at(self, offered: list[PerRoI], kept: list[PerRoI]) -> dict[str, Tensor]:
+        """The `figures` of the RoIs of each picture and of those that count: here none."""
+        return {}
+
     def _per_picture(self, outputs: RoIOutputs, sample: RoISample) -> list[PerRoI]:
         labels = torch.cat(sample.labels)
         targets = torch.cat(sample.box_targets)
@@ -87,12 +101,8 @@ class MeanLoss:
         deltas = select_box_set(outputs.box_deltas, labels)
         boxes = smooth_l1(deltas - targets, sigma=1).sum(dim=1) * (labels > 0)
         counts = [one.shape[0] for one in sample.labels]
-        return [
-            PerRoI(*pair)
-            for pair in zip(
-                classification.split(counts), (self.box_weight * boxes).split(counts), strict=True
-            )
-        ]
+        columns = (classification, self.box_weight * boxes, labels > 0)
+        return [PerRoI(*one) for one in zip(*(c.split(counts) for c in columns), strict=True)]
 
 
 class OnlineHardExampleLoss(MeanLoss):
@@ -112,7 +122,16 @@ class OnlineHardExampleLoss(MeanLoss):
     def keep(self, losses: PerRoI) -> PerRoI:
         """The `kept` RoIs of highest summed loss; all of them where there are fewer."""
         hardest = self._hardest(losses)
-        return PerRoI(losses.classification[hardest], losses.boxes[hardest])
+        return PerRoI(*(column[hardest] for column in losses))
+
+    def look_at(self, offered: list[PerRoI], kept: list[PerRoI]) -> dict[str, Tensor]:
+        """Whether the choice means anything: `fg_rois_kept`, the foreground among the RoIs kept,
+        and `bg_loss_spread`, by what part of the highest loss those of the background differ: 0
+        where the head says the same of all of them. Means over the pictures."""
+        return {
+            "fg_rois_kept": foreground_per_image([one.foreground for one in kept]),
+            "bg_loss_spread": torch.stack([_background_spread(one) for one in offered]).mean(),
+        }
 
     def hardest(self, outputs: RoIOutputs, sample: RoISample) -> list[Tensor]:
         """The places of those RoIs among all of their picture: N tensors [<= kept]."""
@@ -121,6 +140,23 @@ class OnlineHardExampleLoss(MeanLoss):
     def _hardest(self, losses: PerRoI) -> Tensor:
         total = (losses.classification + losses.boxes).detach()
         return total.topk(min(self.kept, total.shape[0])).indices
+
+
+def _background_spread(losses: PerRoI) -> Tensor:
+    """(highest - lowest) / highest; 1 where nothing is lost. No RoI is picked out: that would wait
+    for the device."""
+    values = losses.classification.detach()
+    if not values.numel():
+        return values.new_ones(())
+    highest = values.masked_fill(losses.foreground, 0).max()
+    lowest = torch.minimum(values.masked_fill(losses.foreground, math.inf).min(), highest)
+    return torch.where(highest > 0, 1 - lowest / highest, 1)
+
+
+def foreground_per_image(labels: Sequence[Tensor]) -> Tensor:
+    """Mean number of foreground RoIs: labels [R_i] of each picture -> scalar, on their device."""
+    counts = [(one > 0).sum() for one in labels]
+    return torch.stack(counts).float().mean() if counts else torch.zeros(())
 
 
 def select_box_set(box_deltas: Tensor, labels: Tensor) -> Tensor:

@@ -62,6 +62,28 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == config_schema()
 
 
-def test_a_fault_in_the_config(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show-config", "--set", "train.lrr=1"]) == 2
-    assert "Did you mean 'train.lr'?" in capsys.readouterr().err
+# C17
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("train.lr", "expected key=value with a dotted key"),
+        ("train.lrr=1", "Did you mean 'train.lr'?"),
+        ("lr=1", "Its place is train.lr"),
+        ("train.lr=fast", "train.lr: found the text 'fast', expected a number above 0."),
+        ("train.lr=-1", "train.lr: found the number -1, expected a number above 0."),
+        ("train.lr_steps=5", "A list of one is written [5]."),
+        ("train.lr_steps=[1", "not YAML"),
+    ],
+)
+def test_c17_overrides_that_are_refused(word: str, said: str, fault) -> None:
+    message = fault("show-config", "--set", word, code=2)
+    assert message.startswith(f"command line: {word}: ")
+    assert said in message
+
+
+# C17
+def test_c17_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show-config", "--set", "train.lr_steps=[5, 6]", "eval.floor=0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "lr_steps: [5, 6]" in shown
+    assert "floor: 0.5" in shown

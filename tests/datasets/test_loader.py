@@ -1,8 +1,6 @@
 import hashlib
 import itertools
-import os
 import pickle
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from rfcn.datasets.loader import TrainLoader, collate, plan_epoch
 from rfcn.datasets.sample import Dataset, Sample
 from rfcn.datasets.skipped import SkippedPictures
 from rfcn.datasets.voc import VOCDataset
-from rfcn.errors import DataError, MachineError
+from rfcn.errors import DataError
 from rfcn.structures import ImageBatch, Pyramid, Target
 
 
@@ -57,24 +55,6 @@ class Broken(Blank):
     def __getitem__(self, index: int) -> Sample:
         if index == 3:
             raise DataError("p3.jpg: the picture is damaged.")
-        return super().__getitem__(index)
-
-
-class Deadly(Blank):
-    """Reading its picture number 3 kills the process, as the kernel does when memory runs out."""
-
-    def __getitem__(self, index: int) -> Sample:
-        if index == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(index)
-
-
-class Signalled(Blank):
-    """Its process gets the signals that a whole group gets."""
-
-    def __getitem__(self, index: int) -> Sample:
-        for sent in (signal.SIGINT, signal.SIGTERM):
-            os.kill(os.getpid(), sent)
         return super().__getitem__(index)
 
 
@@ -297,15 +277,6 @@ def test_i2_truncated_picture_of_a_real_set_is_named(write_voc: Callable[..., Pa
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(DataError, match=r"b\.jpg: the picture is damaged"):
         list(itertools.islice(_train(VOCDataset(root, "train"), workers=1), 1))
-
-
-def test_t10_a_killed_worker_is_a_fault_not_a_hang() -> None:
-    with pytest.raises(MachineError, match=r"data\.workers"):
-        list(itertools.islice(_train(Deadly(MIXED), workers=1), 4))
-
-
-def test_t9_workers_leave_signals_to_the_main_process() -> None:
-    assert _digests(4, Signalled(MIXED), workers=1) == _digests(4, Blank(MIXED))
 
 
 # V21

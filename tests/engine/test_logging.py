@@ -1,12 +1,15 @@
 import json
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from rfcn.engine.bundle import FailedStep
 from rfcn.engine.logging import RunLog, StepRecord, clock, format_line
+from tests.engine.conftest import toy_batch
 
 
 def record(step: int, *, cls: float = 1.0, box: float = 0.5) -> StepRecord:
@@ -139,7 +142,8 @@ def test_results_go_to_the_same_file_and_what_is_unknown_is_null(tmp_path):
     ]
 
 
-def test_t5_a_term_that_stays_zero_is_warned_of_once(tmp_path, capsys):
+# T5
+def test_t5_a_sign_of_a_dead_part_is_warned_of_once(tmp_path, capsys):
     with open_log(tmp_path, console=True, every=50, iterations=500) as log:
         for step in range(1, 501):
             log.step(record(step, box=0.0))
@@ -148,6 +152,7 @@ def test_t5_a_term_that_stays_zero_is_warned_of_once(tmp_path, capsys):
     assert "loss_box has been exactly 0 for 200 steps" in warnings[0]
 
 
+# T5
 def test_t5_one_step_above_zero_is_life(tmp_path, capsys):
     with open_log(tmp_path, console=True, every=50, iterations=390) as log:
         for step in range(1, 391):
@@ -178,6 +183,24 @@ def test_w18_an_evaluation_that_was_made_up_for_is_written_once(tmp_path):
     assert lines(tmp_path) == [{"step": 4, "val/AP": 0.5}]
 
 
+# T5
+def test_t5_figures_are_logged_and_watched(tmp_path, capsys):
+    with open_log(tmp_path, console=True, every=100, iterations=200) as log:
+        for step in range(1, 201):
+            figures = {"fg_rois_per_image": torch.tensor(12.0 * (step <= 1))}
+            log.step(replace(record(step), figures=figures))
+        for step in range(201, 401):
+            log.step(replace(record(step), figures={"fg_rois_per_image": torch.tensor(0.0)}))
+    first, second, *_ = lines(tmp_path)
+    assert (first["train/fg_rois_per_image"], second["train/fg_rois_per_image"]) == (0.12, 0)
+    assert "train/fg_rois_per_image" not in first["last"]
+    said = capsys.readouterr().out.splitlines()
+    assert " fg 0.1 " in said[0]
+    assert [line[:40] for line in said if "warning" in line] == [
+        "warning: no RoI has been foreground for "
+    ]
+
+
 def test_a_resumed_log_forgets_what_came_after_its_checkpoint(tmp_path):
     with open_log(tmp_path) as log:
         for step in range(1, 7):
@@ -194,10 +217,13 @@ def test_a_resumed_log_forgets_what_came_after_its_checkpoint(tmp_path):
 
 
 def test_a_failure_is_kept(tmp_path):
+    failed = FailedStep(3, [toy_batch(3)], {}, {})
     with open_log(tmp_path) as log:
-        log.failure({"step": 3})
-    assert json.loads((tmp_path / "failure.json").read_text()) == {"step": 3}
-    assert '"step": 3' in (tmp_path / "train.log").read_text()
+        told = log.failure({"likely_cause": "chance", "pictures": []}, failed)
+    place = tmp_path / "failure" / "step_00000003"
+    assert f"rfcn replay {place}" in told
+    assert json.loads((place / "failure.json").read_text())["likely_cause"] == "chance"
+    assert "failed at step 3: chance" in (tmp_path / "train.log").read_text()
 
 
 def test_everything_reaches_tensorboard_under_the_same_names(tmp_path):

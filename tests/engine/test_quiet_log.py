@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rfcn.engine.bundle import FailedStep
 from rfcn.engine.logging import RunLog
 from rfcn.engine.quiet_log import QuietLog, open_log
+from tests.engine.conftest import toy_batch
 
 
 def test_it_keeps_its_failure_and_says_nothing(
@@ -20,10 +22,12 @@ def test_it_keeps_its_failure_and_says_nothing(
         log.scalars({"val/mAP@0.5": 0.5}, 3)
         log.picture("pictures/targets", np.zeros((2, 2, 3), np.uint8), 3)
         log.text("config", "data:")
-        log.failure({"step": 3, "ids": ["a"]})
+        failed = FailedStep(3, [toy_batch(3)], {}, {})
+        told = log.failure({"likely_cause": "chance", "pictures": []}, failed)
     assert capfd.readouterr() == ("", "")
-    assert [file.name for file in tmp_path.iterdir()] == ["failure_2.json"]
-    assert json.loads((tmp_path / "failure_2.json").read_text()) == {"step": 3, "ids": ["a"]}
+    place = tmp_path / "failure" / "step_00000003_rank_2"
+    assert f"rfcn replay {place}" in told
+    assert json.loads((place / "failure.json").read_text())["likely_cause"] == "chance"
 
 
 def test_both_logs_hear_the_same_words() -> None:

@@ -22,7 +22,7 @@ def test_gradients_are_found_before_a_parameter_moves(toy_model, optimizer):
     lengths = [parameter.grad.norm() for parameter in toy_model.parameters()]
     assert float(torch.stack(lengths).norm()) <= 1.001e-3
     assert all(map(torch.equal, before, toy_model.parameters()))
-    take_step(optimizer, Manner(), found)
+    take_step(optimizer, Manner())
     assert not all(map(torch.equal, before, toy_model.parameters()))
 
 

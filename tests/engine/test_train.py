@@ -14,7 +14,7 @@ from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.step import Manner
 from rfcn.engine.train import Milestones, train
-from rfcn.errors import DataError, MachineError, NumericalError
+from rfcn.errors import DataError, MachineError
 
 SCHEDULE = Schedule(0.05, 8, lr_steps=(6,), warmup_iterations=3)
 SILENT = {"tensorboard": False, "console": False}
@@ -271,78 +271,6 @@ def test_a_crash_between_checkpoints_is_repeated_exactly(tmp_path, toy_detector,
     resumed.go(toy_loader(4))
     assert_same(whole.state(), resumed.state())
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
-
-
-# ---------------------------------------------------------------------------------------- faults
-
-
-def test_t1_a_loss_that_is_not_finite_stops_before_the_step(run, toy_loader):
-    run.milestones = Milestones(run.save, 2)
-    run.model.poison_at = 3
-    with pytest.raises(NumericalError, match=r"step 3.*loss_cls nan.*step3_a, step3_b"):
-        run.go(toy_loader())
-    assert all(bool(p.isfinite().all()) for p in run.model.parameters())
-    assert run.events == ["save 2"]
-    failure = json.loads((run.folder.parent / "failure.json").read_text())
-    assert failure["losses"]["loss_cls"] == "nan"
-    assert len(failure["losses_before"]) == 2
-
-
-def test_t2_a_gradient_that_is_not_finite_stops_too(run, toy_loader):
-    run.model.head.weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(
-        NumericalError, match=r"step 1: loss_rpn_cls 0\.\d.*gradient norm (inf|nan)"
-    ):
-        run.go(toy_loader(), manner=Manner(35.0))
-
-
-def test_t3_a_rate_far_too_high_is_found(run, toy_loader):
-    with pytest.raises(NumericalError, match=r"train\.lr"):
-        run.go(toy_loader(), schedule=Schedule(1e6, 8))
-    assert run.events == []
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate"),
-    ],
-)
-def test_t12_out_of_memory_saves_the_step_before_and_names_the_knobs(run, toy_loader, error):
-    fail_in_step(run, 3, error)
-    words = (
-        r"step 3 with pictures step3_a, step3_b.*\(2, 3, 8, 8\).*train.batch_size.*Step 2 is saved"
-    )
-    with pytest.raises(MachineError, match=words):
-        run.go(toy_loader())
-    assert run.events == ["save 2"]
-
-
-def test_t12_out_of_memory_at_the_first_step_promises_no_checkpoint(run, toy_loader):
-    fail_in_step(run, 1, torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(MachineError, match=r"train_proposals\.$"):
-        run.go(toy_loader())
-    assert run.events == []
-
-
-def test_a_bug_in_the_model_stays_a_bug(run, toy_loader):
-    fail_in_step(run, 3, RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        run.go(toy_loader())
-    assert run.events == []
-
-
-def fail_in_step(run, step, error):
-    forward = run.model.forward
-
-    def failing(batch, targets):
-        if batch.ids[0] == f"step{step}_a":
-            raise error
-        return forward(batch, targets)
-
-    run.model.forward = failing
 
 
 # --------------------------------------------------------------------------------------- signals

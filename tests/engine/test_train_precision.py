@@ -1,10 +1,9 @@
 """The loop with half the bits and with an average: steps skipped, steps resumed."""
 
-import json
-
 import pytest
 import torch
 
+from rfcn.engine.bundle import read_bundle
 from rfcn.engine.checkpoint import capture, restore
 from rfcn.engine.ema import WeightAverage
 from rfcn.engine.logging import RunLog
@@ -99,8 +98,9 @@ def test_t2_twenty_skipped_in_a_row_end_the_run(tmp_path):
     with pytest.raises(NumericalError, match=words):
         run.go()
     assert list(run.saved)[-1] == 23
-    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
-    assert failure["step"] == 24
+    bundle = read_bundle(tmp_path / "run" / "failure" / "step_00000024")
+    assert bundle.report["autocast"] == "float16"
+    assert bundle.failed.extra["precision"]["in_a_row"] == 19
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

@@ -198,6 +198,22 @@ def test_no_proposal_is_legal(target, tiny_detector, tiny_model):
     assert len(found) == 0
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_t5_foreground_is_counted_among_all_that_were_sampled(passes, tiny_detector):
+    """A picture with an object and one without; OHEM keeps one RoI of each."""
+    detector = tiny_detector(roi_loss=schema.OHEM(keep=1, passes=passes))
+    batch = batch_of(noise(64, 96), noise(64, 96))
+    target = target_of([[10, 10, 50, 50]], [2])
+    detector(batch, [target, NOTHING])
+    features = detector.features(batch)
+    proposals, _ = detector.proposer(batch, features, [target, NOTHING])
+    labels = detector.sampler(proposals, [target, NOTHING]).labels
+    foreground = [int((one > 0).sum()) for one in labels]
+    assert foreground[0] > 1 > foreground[1]
+    assert detector.figures["fg_rois_per_image"] == sum(foreground) / 2
+    assert detector.figures["fg_rois_kept"] <= 0.5
+
+
 @pytest.mark.parametrize("size", [(16, 16), (7, 200), (200, 3)])
 def test_odd_pictures_are_legal(size, tiny_detector):
     detector = tiny_detector()

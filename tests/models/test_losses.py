@@ -273,3 +273,48 @@ def test_all_background_has_no_box_loss_but_a_graph(loss):
     assert losses["loss_cls"] > 0
     sum(losses.values()).backward()
     assert (outputs.box_deltas.grad == 0).all()
+
+
+# ------------------------------------------------------------------------------------- figures
+
+
+def sample_of(labels):
+    """One picture, every box target 1."""
+    labels = torch.tensor(labels, dtype=torch.int64)
+    return RoISample([torch.zeros(len(labels), 4)], [labels], [torch.ones(len(labels), 4)])
+
+
+def test_t5_figures_tell_what_ohem_kept():
+    logits = torch.tensor([[0.0, 5.0], [2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])  # hardest: 0, 2
+    outputs = RoIOutputs(logits, torch.ones(4, 2, 4))
+    loss = OnlineHardExampleLoss(kept=2)
+    loss(outputs, sample_of([0, 0, 0, 1]))
+    assert loss.figures["fg_rois_kept"] == 0, "collapsed: its foreground RoI is not among them"
+    assert 0.9 < loss.figures["bg_loss_spread"] < 1
+    loss(outputs, sample_of([0, 1, 0, 1]))
+    assert loss.figures["fg_rois_kept"] == 1
+    assert MeanLoss().figures == {}
+
+
+@pytest.mark.parametrize(("logits", "spread"), [([3.0, 1.0], 0.0), ([90.0, -90.0], 1.0)])
+def test_t5_one_answer_for_all_is_no_spread_and_nothing_lost_is_no_collapse(logits, spread):
+    outputs = RoIOutputs(torch.tensor([logits] * 3), torch.zeros(3, 2, 4))
+    loss = OnlineHardExampleLoss(kept=2)
+    loss(outputs, sample_of([0, 1, 0]))
+    assert loss.figures["bg_loss_spread"] == spread
+
+
+@pytest.mark.parametrize("labels", [[], [1, 1]])
+def test_figures_without_background_or_without_rois_are_finite(labels):
+    outputs = RoIOutputs(torch.zeros(len(labels), 2), torch.zeros(len(labels), 2, 4))
+    loss = OnlineHardExampleLoss(kept=2)
+    loss(outputs, sample_of(labels))
+    assert loss.figures["bg_loss_spread"] == 1
+    assert loss.figures["fg_rois_kept"] == len(labels)
+
+
+def test_figures_have_no_graph():
+    outputs, sample = random_rois(np.random.default_rng(3), [5, 3])
+    loss = OnlineHardExampleLoss(kept=2)
+    loss(outputs, sample)
+    assert not any(value.requires_grad for value in loss.figures.values())
