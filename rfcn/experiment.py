@@ -31,14 +31,12 @@ from rfcn.engine.signals import Stopped, stop_on_signals
 from rfcn.engine.step import Manner
 from rfcn.engine.train import Milestones, train
 from rfcn.engine.weights import check_classes
-from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.ops.library import backend_on
-from rfcn.review import review
 from rfcn.running.data import data_sets
 from rfcn.running.machine import prepare
-from rfcn.running.pictures import draw_summary, draw_targets
+from rfcn.running.pictures import draw_targets, has_looked_back, look_back
 from rfcn.running.replay import facts_of
 from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
@@ -208,17 +206,14 @@ class Experiment:
             return None
         print(f"{self.output}: already complete, {self.start_step} steps.")
         self.result = rescore(self.val_set, self.config, detections_file(self.output))
-        wanted = ["pictures/losses.png", *(["eval/report.html"] if self.config.eval.report else [])]
-        if not all((self.output / name).is_file() for name in wanted):
+        if not has_looked_back(self.output, self.config):
             self._look_back()
         return self.result
 
     def _look_back(self) -> None:
         """Draw and analyse what has come out."""
         with self._averaged():
-            draw_summary(self._detector(), self.val_set, self.output)
-        if self.config.eval.report:
-            self._review()
+            look_back(self._detector(), self.val_set, self.output, self.result)
 
     def _train(self) -> Signals | None:
         """Make up for an evaluation that was not finished, then train to the end."""
@@ -373,18 +368,6 @@ class Experiment:
             self.best = None
         self.ranked_by = name
         return figures, headline
-
-    def _review(self) -> None:
-        """Analyse the last evaluation, and write its page."""
-        analysis = review(
-            self.val_set,
-            self.config,
-            detections_file(self.output),
-            self.output,
-            result=self.result,
-            weights=self.output / "weights" / "last",
-        )
-        print(summarise(analysis))
 
     def _detector(self) -> Detector:
         """The trained detector, as others use it."""

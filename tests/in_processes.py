@@ -1,8 +1,9 @@
-"""A function in several real processes that know each other, as torchrun would start them."""
+"""Functions in several real processes that know each other, as torchrun would start them."""
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,22 +21,37 @@ def free_port() -> int:
 
 def in_processes(count: int, function: Callable[..., Any], *arguments: Any) -> None:
     """Call `function(world, *arguments)` in each; raises what one of them raises."""
-    mp.spawn(_enter, (count, free_port(), function, arguments), nprocs=count)
+    apart(count, _together, free_port(), function, arguments)
 
 
-def _enter(
-    rank: int, count: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def apart(count: int, function: Callable[..., Any], *arguments: Any) -> None:
+    """Call `function(*arguments)` in each, which has still to join the others (`at`); raises what
+    one of them raises."""
+    mp.spawn(_enter, (count, function, arguments), nprocs=count)
+
+
+@contextmanager
+def at(port: int, timeout: float = 60) -> Iterator[World]:
+    """Meet the others at a port; one after another, processes meet at several."""
+    os.environ["MASTER_PORT"] = str(port)
+    with join_world(torch.device("cpu"), timeout=timeout) as world:
+        yield world
+
+
+def _together(port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    with at(port) as world:
+        function(world, *arguments)
+
+
+def _enter(rank: int, count: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
     }
-    with join_world(torch.device("cpu"), timeout=60) as world:
-        function(world, *arguments)
+    function(*arguments)
 
 
 def lone(function: Callable[..., Any], *arguments: Any) -> None:

@@ -13,7 +13,13 @@ import torch
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-_SCRIPTS = ("bench_loader", "bench_systems", "expected_scaling", "torchvision_frcnn")
+_SCRIPTS = (
+    "bench_guards",
+    "bench_loader",
+    "bench_systems",
+    "expected_scaling",
+    "torchvision_frcnn",
+)
 
 
 @pytest.fixture
@@ -217,6 +223,24 @@ def test_loaders_give_the_same_pictures_and_boxes(method, monkeypatch, tmp_path)
     monkeypatch.setattr(bench_loader.Reference, "__getitem__", moved)
     with pytest.raises(AssertionError):
         bench_loader.check_equal(dataset, 1)
+
+
+def test_guards_are_timed_on_the_steps_of_the_bare_loop(method, tmp_path):
+    guards = importlib.import_module("bench_guards")
+    config = guards.config_of(64, {"type": "tiny", "width": 8, "weights": "none"})
+    weights = []
+    for name in ("guarded", "bare"):
+        (tmp_path / name).mkdir()
+        loops = guards.Loops(tmp_path / name, config)
+        getattr(loops, name)()
+        weights.append(loops.model.state_dict())
+    guarded, bare = weights
+    assert all(torch.equal(guarded[name], bare[name]) for name in guarded)
+    row = guards.bench(loops, 64, pairs=2)
+    assert set(row["ms"]) == {guards.GUARDED, guards.BARE}
+    assert row["cost"].count(" %") == 1
+    lines = (tmp_path / "bare" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 3, "a line a turn"
 
 
 def test_torchvisions_detector_keeps_the_contract(method):

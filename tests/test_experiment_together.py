@@ -1,36 +1,48 @@
 """A run of two real processes: the same steps, the same figures, and one that dies."""
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rfcn import experiment
 from rfcn.assessment import assess
-from rfcn.build import build_optimizer, build_train_loader
+from rfcn.build import build_detector, build_optimizer, build_train_loader
 from rfcn.config.loader import load_config
+from rfcn.config.schema import Config
 from rfcn.datasets.voc import VOCDataset
 from rfcn.engine.distributed import World
 from rfcn.engine.ema import WeightAverage
 from rfcn.engine.logging import RunLog
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.step import Manner
+from rfcn.engine.step import Batch, Manner
 from rfcn.engine.train import Milestones, train
 from rfcn.inference.detector import Detector
 from rfcn.models.recompute import recompute_blocks
-from tests.in_processes import free_port, in_processes, lone
+from rfcn.structures import Target
+from tests.in_processes import apart, at, free_port, lone
 
 STEPS = 20
 ONE_SIZE = ("data.train_short_sides=[112]", "train.batch_size=4")
 """Square pictures, so that nothing is padded, whoever shares a batch."""
+FEW_STEPS = (
+    *("train.iterations=4", "train.lr_steps=[]", "train.warmup_iterations=2", "eval.every=2"),
+    *("runtime.pictures=0", "runtime.tensorboard=false", "runtime.log_every=1"),
+    "eval.report=false",
+)
 
 
 class Square:
@@ -57,23 +69,35 @@ def learn(world: World, config_file: Path, folder: Path, pieces: int) -> None:
     config = load_config(config_file, [*ONE_SIZE, f"train.accumulate={pieces}"])
     train_set = VOCDataset(config.data.root, "train")
     loader = build_train_loader(config, Square(train_set), rank=world.rank, processes=world.size)
-    torch.manual_seed(0)
-    from rfcn.build import build_detector
+    folder.mkdir(exist_ok=True)
+    train_double(config, train_set, loader, folder, Manner(35.0, pieces, world), steps=STEPS)
 
+
+def train_double(
+    config: Config,
+    train_set: VOCDataset,
+    batches: Iterable[Batch],
+    folder: Path,
+    manner: Manner,
+    *,
+    steps: int,
+) -> None:
+    """Train a detector of double precision, several processes by activation checkpointing; its
+    parameters and their average go to folder/weights.pt."""
+    torch.manual_seed(0)
     model = build_detector(config.model, train_set.class_names).double()
-    if world.size > 1:
+    if manner.world.size > 1:
         recompute_blocks(model)
     average = WeightAverage(model, 0.9)
-    folder.mkdir(exist_ok=True)
-    with RunLog(folder, iterations=STEPS, tensorboard=False, console=False) as log:
+    with RunLog(folder, iterations=steps, tensorboard=False, console=False) as log:
         train(
             model,
-            loader,
+            batches,
             optimizer=build_optimizer(config.train, model),
-            schedule=Schedule(0.02, STEPS),
+            schedule=Schedule(0.02, steps),
             log=log,
-            milestones=Milestones(lambda step: None, STEPS),
-            manner=Manner(35.0, pieces, world, average=average),
+            milestones=Milestones(lambda step: None, steps),
+            manner=replace(manner, average=average),
         )
     averages = average.state_dict()["weights"]
     assert not torch.equal(averages["roi_head.reduce.weight"], model.roi_head.reduce.weight)
@@ -96,16 +120,61 @@ def measure(world: World, weights: Path, folder: Path) -> None:
     assert (result is not None) == world.leads
 
 
-def everything(world: World, config_file: Path, weights: Path, folder: Path) -> None:
-    """Both jobs, for starting two processes is the slow part."""
-    learn(world, config_file, folder / f"learned{world.rank}", 1)
-    measure(world, weights, folder)
+def learn_from_half(world: World, config_file: Path, folder: Path) -> None:
+    """Five steps of which every second picture, all of those of one process, shows nothing."""
+    pieces = 2 // world.size
+    config = load_config(
+        config_file, ["data.train_short_sides=[112]", f"train.accumulate={pieces}"]
+    )
+    train_set = VOCDataset(config.data.root, "train")
+    loader = build_train_loader(config, Square(train_set), rank=world.rank, processes=world.size)
+
+    def batches() -> Iterator[Batch]:
+        for number, (batch, targets) in enumerate(loader):
+            empty = number % 2 == 1 if world.size == 1 else world.rank == 1
+            yield batch, [without_objects(one) if empty else one for one in targets]
+
+    folder.mkdir(exist_ok=True)
+    train_double(config, train_set, batches(), folder, Manner(35.0, pieces, world), steps=5)
+
+
+def without_objects(target: Target) -> Target:
+    return replace(
+        target, boxes=target.boxes[:0], labels=target.labels[:0], difficult=target.difficult[:0]
+    )
+
+
+def stop_in_an_evaluation(config_file: Path, output: Path) -> None:
+    """A run whose process of rank 1, and only that, is asked to stop while it evaluates."""
+    first = int(os.environ["RANK"]) == 0
+    assess_all = experiment.assess
+
+    def asked(*arguments: Any, **options: Any) -> Any:
+        if not first:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return assess_all(*arguments, **options)
+
+    experiment.assess = asked
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        ended = experiment.run_experiment(load_config(config_file, FEW_STEPS), output)
+    torch.save((ended, said.getvalue()), output / f"ended{int(not first)}.pt")
+
+
+def everything(ports: Sequence[int], config_file: Path, weights: Path, folder: Path) -> None:
+    """All jobs, for starting two processes is the slow part."""
+    with at(ports[0]) as world:
+        learn(world, config_file, folder / f"learned{world.rank}", 1)
+        learn_from_half(world, config_file, folder / f"half{world.rank}")
+        measure(world, weights, folder)
+    os.environ["MASTER_PORT"] = str(ports[1])
+    stop_in_an_evaluation(config_file, folder / "stopped")
 
 
 @pytest.fixture(scope="module")
 def two(trained_run, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("two")
-    in_processes(2, everything, trained_run.config, trained_run.weights, folder)
+    ports = [free_port(), free_port()]
+    apart(2, everything, ports, trained_run.config, trained_run.weights, folder)
     return folder
 
 
@@ -120,6 +189,38 @@ def test_two_processes_and_two_pieces_learn_what_one_learns(  # D8
         torch.testing.assert_close(state, whole, rtol=0, atol=1e-8)
     averages = [torch.load(two / f"learned{rank}/weights.pt")["average"] for rank in (0, 1)]
     torch.testing.assert_close(*averages, rtol=0, atol=0)
+
+
+def test_a_process_with_nothing_to_find_learns_with_the_other(  # D1 D11
+    trained_run, two: Path, tmp_path: Path
+) -> None:
+    lone(learn_from_half, trained_run.config, tmp_path)
+    alone = torch.load(tmp_path / "weights.pt")
+    for rank in (0, 1):
+        state = torch.load(two / f"half{rank}" / "weights.pt")
+        torch.testing.assert_close(state, alone, rtol=0, atol=1e-8)
+
+
+def test_a_signal_to_one_process_ends_the_evaluation_of_all_and_one_goes_on(  # D6 D12 W19
+    trained_run, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for rank in (0, 1):
+        ended, words = torch.load(two / f"stopped/ended{rank}.pt")
+        assert ended == signal.SIGTERM
+        said.append(words)
+    assert "stopped while evaluating, nothing is lost: give the same command with --resu" in said[0]
+    assert said[1] == "", "one process speaks"
+
+    output = shutil.copytree(two / "stopped", tmp_path / "run")
+    config = load_config(trained_run.config, FEW_STEPS)
+    assert experiment.run_experiment(config, output, resume=True) is not None
+    text = capsys.readouterr().out
+    assert "note: processes: 2 -> 1. The steps stay the same" in text
+    assert "going on after step 2" in text
+    steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [one["step"] for one in steps if "train/loss" in one] == [1, 2, 3, 4]
+    assert [one["step"] for one in steps if "val/mAP@0.5" in one] == [2, 4]
 
 
 def test_two_processes_measure_what_one_measures(trained_run, two: Path, tmp_path: Path) -> None:

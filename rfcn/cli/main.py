@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -24,7 +25,7 @@ from rfcn.cli.environment import (
     installed_version,
     missing_module,
 )
-from rfcn.errors import ConfigError, RFCNError
+from rfcn.errors import ConfigError, MachineError, RFCNError
 
 STOPPED = 130
 """Exit code after Ctrl-C, as of shells (128 + SIGINT)."""
@@ -224,6 +225,13 @@ def _guarded(run: Callable[[], int], *, debug: bool) -> int:
         if (error.name or "").partition(".")[0] == "rfcn":
             raise
         fault = missing_module(error.name or "")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fault = MachineError(
+            f"the disk is full or a quota is reached ({error}). Make room; a training goes on with "
+            "--resume from its newest checkpoint."
+        )
     if debug:
         traceback.print_exception(fault)
     print(f"error: {fault}", file=sys.stderr)

@@ -46,6 +46,9 @@ class World:
         """Inside, the gradients of a wrapped module add up here and are not averaged yet."""
         return nullcontext()
 
+    def check_gradients(self, module: nn.Module) -> None:
+        """Raises RuntimeError, a fault of the model, where a parameter got none in this step."""
+
     def most(self, number: int) -> int:
         """The largest of the numbers of all processes; all wait for each other here."""
         return number
@@ -89,6 +92,20 @@ class TorchWorld(World):
         """See `World`."""
         assert isinstance(module, DistributedDataParallel)
         return module.no_sync()
+
+    def check_gradients(self, module: nn.Module) -> None:
+        """See `World`. Torch itself would let the other processes wait for it in vain."""
+        without = [
+            name.removeprefix("module.")
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad and parameter.grad is None
+        ]
+        if without:
+            raise RuntimeError(
+                f"in process {self.rank}, {len(without)} parameters got no gradient in this step, "
+                f"the first {', '.join(without[:5])}: a model that several processes train uses "
+                "all of them in every step, if only times 0"
+            )
 
     def most(self, number: int) -> int:
         """See `World`."""
@@ -192,6 +209,7 @@ def join_world(device: torch.device, *, timeout: float) -> Iterator[World]:
 
     Raises:
         MachineError: the others cannot be reached.
+        SystemExit: the same, in a process that leaves it to two others to say so.
     """
     if not launched():
         yield World()
@@ -213,10 +231,18 @@ def join_world(device: torch.device, *, timeout: float) -> Iterator[World]:
     except RuntimeError as error:
         if not any(word in str(error) for word in _BROKEN):
             raise
-        raise MachineError(
-            f"process {dist.get_rank()} of {dist.get_world_size()} waits for the others in vain: "
-            f"one has died, or stood still for {timeout:g} seconds (runtime.timeout). Look above "
-            f"for what it said last ({str(error).splitlines()[0][:200]})."
-        ) from error
+        reason = str(error).splitlines()[0][:200]
+        raise _left_behind(dist.get_rank(), dist.get_world_size(), timeout, reason) from error
     finally:
         dist.destroy_process_group()
+
+
+def _left_behind(rank: int, size: int, timeout: float, reason: str) -> BaseException:
+    """The end of a process whose others cannot be reached any more. Hundreds may meet it at once:
+    the first two speak, for one of them may be the one that is missed."""
+    if rank > 1:
+        return SystemExit(MachineError.exit_code)
+    return MachineError(
+        f"process {rank} of {size} waits for the others in vain: one has died, or stood still for "
+        f"{timeout:g} seconds (runtime.timeout). Look above for what it said last ({reason})."
+    )

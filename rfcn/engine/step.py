@@ -106,6 +106,7 @@ def _add_gradients(
         told = dict(zip(losses, weighted.detach(), strict=True)) | figures
         for name, value in told.items():
             summed[name] = summed[name] + value if name in summed else value
+    world.check_gradients(wrapped)
     everywhere = world.total(torch.stack(list(summed.values())))
     found = dict(zip(summed, everywhere, strict=True))
     return {name: found[name] for name in losses}, {name: found[name] for name in figures}

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rfcn.assessment import SHOWN_SCORE, shown_pictures
+from rfcn.assessment import SHOWN_SCORE, detections_file, shown_pictures
 from rfcn.build import build_train_loader
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
 from rfcn.datasets.skipped import SkippedPictures
 from rfcn.errors import DataError
+from rfcn.evaluation.analysis import summarise
+from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
 from rfcn.inference.explain import explain, has_score_maps
+from rfcn.review import PAGE, review
 from rfcn.visualization.files import write_image
 from rfcn.visualization.montage import draw_training_batch
 from rfcn.visualization.plots import plot_losses
@@ -42,6 +45,29 @@ def draw_targets(
     picture = draw_training_batch(batch, targets, dataset.class_names)
     write_image(output / "pictures" / "targets.jpg", picture)
     return picture
+
+
+def look_back(detector: Detector, dataset: Dataset, output: Path, result: Result | None) -> None:
+    """Draw and, where `eval.report` asks for it, analyse what a run has come to."""
+    draw_summary(detector, dataset, output)
+    if detector.config.eval.report:
+        analysis = review(
+            dataset,
+            detector.config,
+            detections_file(output),
+            output,
+            result=result,
+            weights=output / "weights" / "last",
+        )
+        print(summarise(analysis))
+
+
+def has_looked_back(output: Path, config: Config) -> bool:
+    """Whether that was done, in a run that may have been killed before."""
+    wanted = [output / "pictures" / "losses.png"]
+    if config.eval.report:
+        wanted.append(output / "eval" / PAGE)
+    return all(path.is_file() for path in wanted)
 
 
 def draw_summary(detector: Detector, dataset: Dataset, output: Path) -> None:

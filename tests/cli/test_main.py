@@ -1,6 +1,7 @@
 """The command-line shell: parsing, ending, streams. Rows L and S of the table of faults."""
 
 import ast
+import errno
 import importlib
 import os
 import signal
@@ -169,6 +170,20 @@ def test_s2_a_missing_module_names_the_package(
     assert "pip install opencv-python-headless" in capsys.readouterr().err
     command.run = raising(ModuleNotFoundError("no", name="rfcn.absent"))  # type: ignore[attr-defined]
     with pytest.raises(ModuleNotFoundError):
+        run_command("probe", [])
+
+
+# W14
+def test_w14_a_disk_that_fills_up_under_a_log_ends_in_one_paragraph(
+    command: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.run = raising(OSError(errno.ENOSPC, "No space left on device"))  # type: ignore[attr-defined]
+    assert run_command("probe", []) == 6
+    message = capsys.readouterr().err
+    assert message.startswith("error: the disk is full or a quota is reached ([Errno 28] No space")
+    assert "--resume" in message
+    command.run = raising(OSError(errno.EIO, "a broken disk"))  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="a broken disk"):
         run_command("probe", [])
 
 

@@ -93,6 +93,17 @@ def test_s2_training_needs_neither_tensorboard_nor_the_tools_of_coco(
     assert not (tmp_path / "out" / "tensorboard").exists()
 
 
+def test_w17_a_run_that_was_killed_at_the_very_end_makes_up_for_its_page(
+    trained_run, tmp_path: Path
+) -> None:
+    output = shutil.copytree(trained_run.output, tmp_path / "run")
+    lost = [output / "pictures/losses.png", output / "eval/report.html"]
+    for file in lost:
+        file.unlink()
+        assert main(["train", "-c", str(trained_run.config), "-o", str(output), "--resume"]) == 0
+        assert all(each.is_file() for each in lost)
+
+
 # ------------------------------------------------------------------------------- faults: the words
 
 

@@ -1,12 +1,14 @@
 """Worlds of one process and of two real ones."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from rfcn.engine import distributed
 from rfcn.engine.distributed import (
     World,
     check_parts,
@@ -15,8 +17,8 @@ from rfcn.engine.distributed import (
     own_device,
     restarted,
 )
-from rfcn.errors import ConfigError, MachineError
-from tests.in_processes import free_port, in_processes
+from rfcn.errors import ConfigError, DataError, MachineError, RFCNError
+from tests.in_processes import apart, at, free_port
 
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 
@@ -57,9 +59,69 @@ def agree(world: World, folder: Path) -> None:
     torch.save(facts, folder / f"{world.rank}.pt")
 
 
-def test_two_agree(tmp_path: Path) -> None:  # D10
-    in_processes(2, agree, tmp_path)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+def raises(world: World, folder: Path) -> None:
+    """The process of rank 1 finds a fault."""
+    if world.rank == 1:
+        raise DataError("a.jpg: the picture is damaged.")
+    world.most(0)
+
+
+def stalls(world: World, folder: Path) -> None:
+    """That of rank 1 stands still until the other has given up."""
+    while world.rank == 1 and not (folder / "stalls 0.pt").exists():
+        time.sleep(0.05)
+    world.most(0)
+
+
+class Lopsided(nn.Module):
+    """In the process of rank 1 it leaves a layer out."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank, self.used, self.unused = rank, nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return self.used(given) if self.rank else self.used(given) + self.unused(given)
+
+
+def leaves_out(world: World, folder: Path) -> None:
+    """A step of such a model."""
+    wrapped = world.wrap(Lopsided(world.rank))
+    wrapped(torch.ones(1, 2)).sum().backward()
+    world.check_gradients(wrapped)
+    world.most(0)
+
+
+def outcomes(folder: Path, ports: dict[str, int]) -> None:
+    """What two processes tell each other; then how they end where one is missed."""
+    rank = int(os.environ["RANK"])
+    with at(ports["agree"]) as world:
+        agree(world, folder)
+    for case in (raises, stalls, leaves_out):
+        name = case.__name__
+        said, code = "", 0
+        try:
+            with at(ports[name], timeout=3 if case is stalls else 60) as world:
+                case(world, folder)
+        except RFCNError as error:
+            said, code = str(error), error.exit_code
+        except RuntimeError as error:
+            said, code = str(error), 1
+        torch.save((said, code), folder / f"half {rank}")
+        os.replace(folder / f"half {rank}", folder / f"{name} {rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two real processes wrote down: starting them is the slow part."""
+    folder = tmp_path_factory.mktemp("two")
+    jobs = ("agree", "raises", "stalls", "leaves_out")
+    apart(2, outcomes, folder, {name: free_port() for name in jobs})
+    return folder
+
+
+def test_two_agree(two: Path) -> None:  # D10
+    first, second = (torch.load(two / f"{rank}.pt") for rank in (0, 1))
     assert (first["leads"], second["leads"]) == (True, False)
     assert first["gathered"] == [{"rank": 0}, {"rank": 1}]
     assert second["gathered"] == []
@@ -68,6 +130,34 @@ def test_two_agree(tmp_path: Path) -> None:  # D10
         assert facts["total"] == [2.0, 1.0]
         assert facts["shared"] == "from 0"
         assert "the config of process 1 is not that of process 0" in facts["differs"]
+
+
+def test_a_process_that_fails_says_why_and_the_other_that_it_is_missed(two: Path) -> None:  # D4
+    assert torch.load(two / "raises 1.pt") == ("a.jpg: the picture is damaged.", 3)
+    said, code = torch.load(two / "raises 0.pt")
+    assert said.startswith("process 0 of 2 waits for the others in vain: one has died, or")
+    assert code == MachineError.exit_code
+
+
+def test_of_many_that_miss_one_two_speak() -> None:  # D4
+    ends = [distributed._left_behind(rank, 64, 9, "Connection closed") for rank in range(64)]
+    assert [isinstance(end, MachineError) for end in ends] == [True, True] + 62 * [False]
+    assert {end.code for end in ends[2:]} == {MachineError.exit_code}
+
+
+def test_a_process_that_stands_still_is_waited_for_so_long(two: Path) -> None:  # D5
+    said, code = torch.load(two / "stalls 0.pt")
+    assert "waits for the others in vain" in said
+    assert "stood still for 3 seconds (runtime.timeout)" in said
+    assert code == MachineError.exit_code
+
+
+def test_a_parameter_without_gradient_is_named_and_not_waited_for(two: Path) -> None:  # D11
+    said, code = torch.load(two / "leaves_out 1.pt")
+    assert said.startswith("in process 1, 2 parameters got no gradient in this step, the first un")
+    assert "unused.weight, unused.bias" in said
+    assert code == 1
+    assert "waits for the others in vain" in torch.load(two / "leaves_out 0.pt")[0]
 
 
 def test_a_world_that_torchrun_did_not_make(monkeypatch: pytest.MonkeyPatch) -> None:  # D9
