@@ -74,9 +74,21 @@ def read_image(
             height, width = at_least if orientation < 5 else at_least[::-1]
             picture.draft(None, (width, height))  # of no effect on other formats
         picture.load()
-        if orientation in _TURNS:
-            picture = picture.transpose(_TURNS[orientation])
-        return _to_rgb(picture, Path(path))
+        return _to_rgb(_turned(picture, orientation), Path(path))
+
+
+def from_pillow(
+    picture: Image.Image, *, max_pixels: int = MAX_PIXELS, upright: bool = True
+) -> np.ndarray:
+    """What `read_image` gives, of a picture that Pillow has opened or made.
+
+    Raises DataError when it cannot be decoded or is too large.
+    """
+    path = Path(getattr(picture, "filename", "") or "the picture")
+    with _named_faults(path, max_pixels):
+        _check_pixels(path, picture, max_pixels)
+        picture.load()
+        return _to_rgb(_turned(picture, _orientation(picture) if upright else 1), path)
 
 
 def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS, upright: bool = True) -> Header:
@@ -100,12 +112,22 @@ def read_size(path: str | Path) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The file, its header read and checked; whatever goes wrong inside becomes a DataError."""
+    with _named_faults(path, max_pixels), Image.open(path, formats=_FORMATS) as picture:
+        _check_pixels(path, picture, max_pixels)
+        yield picture
+
+
+def _check_pixels(path: Path, picture: Image.Image, limit: int) -> None:
+    width, height = picture.size
+    if width * height > limit:
+        raise DataError(_too_large(path, f"{width} x {height} pixels", limit))
+
+
+@contextmanager
+def _named_faults(path: Path, max_pixels: int) -> Iterator[None]:
+    """Whatever goes wrong with a picture becomes a DataError that names it."""
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise DataError(_too_large(path, f"{width} x {height} pixels", max_pixels))
-            yield picture
+        yield
     except DataError:
         raise
     except FileNotFoundError:
@@ -160,6 +182,11 @@ def _orientation(picture: Image.Image) -> int:
     # The base class's method: the one of PNG would decode the whole picture to look behind it.
     value = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image, path: Path) -> np.ndarray:
