@@ -28,7 +28,8 @@ PILLOWS_LIMIT = 178_000_000
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """Of the files that are taken for pictures, in lower case."""
 
-_FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+"""Of the files that are taken for videos, in lower case."""
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
@@ -164,7 +165,7 @@ def _too_large(path: Path, size: str, limit: int) -> str:
 def _unknown(path: Path) -> str:
     if path.stat().st_size == 0:
         return f"{path}: the file is empty. Copy the picture anew from its source."
-    if path.suffix.lower() in _FILMS:
+    if path.suffix.lower() in FILMS:
         return (
             f"{path}: a video, of which pictures must be taken first, for example with "
             f"ffmpeg -i {path.name} frames/%06d.jpg"

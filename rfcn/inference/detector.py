@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from rfcn.build import AnyDetector, build_detector, build_tester, file_rules, test_sizes
-from rfcn.config.loader import config_from_mapping
+from rfcn.config.loader import config_from_mapping, override_config
 from rfcn.config.schema import Config
 from rfcn.datasets.loader import collate
 from rfcn.datasets.sample import Sample
 from rfcn.datasets.transforms import resize
 from rfcn.engine.weights import load_into, load_weights, save_weights
+from rfcn.inference.augmentation import overrides_of
 from rfcn.inference.batches import alike_together
 from rfcn.inference.hub import fetch_weights, send_folder
 from rfcn.inference.model_card import write_model_card
@@ -150,6 +151,15 @@ class Detector:
             device=self.device,
             metrics=self.metrics,
         )
+
+    def with_tta(self, *names: str) -> "Detector":
+        """The same weights with test-time augmentation: "flip", "scales", "iterate", "soft-nms",
+        "voting" (`rfcn.inference.augmentation.NAMES`).
+
+        Raises:
+            KeyError: there is no such name. ConfigError: the detector of this config cannot do it.
+        """
+        return self.with_config(override_config(self.config, overrides_of(names, self.config)))
 
     @overload
     def predict(

@@ -59,7 +59,7 @@ def test_in_training_it_gives_losses_that_learn(tiny: Detector, pictures: list[T
         sum(losses.values()).backward()
         optimizer.step()
         # the head's own depend on how many proposals are good by now
-        sums.append(float(losses["loss_rpn_cls"] + losses["loss_rpn_box"]))
+        sums.append((losses["loss_rpn_cls"] + losses["loss_rpn_box"]).item())
     assert set(losses) == {"loss_rpn_cls", "loss_rpn_box", "loss_cls", "loss_box"}
     assert sums[-1] < sums[0]
     model.eval()
