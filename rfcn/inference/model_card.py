@@ -25,15 +25,22 @@ def write_model_card(
     metrics: Mapping[str, Any],
     parameters: int,
 ) -> None:
-    """Write the page. metrics: figures 0..1 by their names, and the `step` they were reached at."""
-    figures = {key: value for key, value in metrics.items() if isinstance(value, float)}
+    """Write the page. metrics: figures 0..1 by their names, those of a class as NAME/CLASS, and the
+    `step` they were reached at."""
+    shown = {key: f"{value:.4f}" for key, value in metrics.items() if isinstance(value, float)}
+    of_class = {key: key.partition("/") for key in shown if key.partition("/")[2] in class_names}
+    columns = list(dict.fromkeys(name for name, _, _ in of_class.values()))
     text = _template().render(
         name=name,
-        classes=[_cell(one) for one in class_names],
+        columns=columns,
+        classes=[
+            (_cell(one), [shown.get(f"{column}/{one}", "-") for column in columns])
+            for one in class_names
+        ],
         model=config.model,
         data=config.data,
         sizes=[f"{short} (at most {longest})" for short, longest in test_sizes(config)],
-        figures={key: f"{value:.4f}" for key, value in figures.items()},
+        figures={key: value for key, value in shown.items() if key not in of_class},
         step=metrics.get("step"),
         parameters=f"{parameters:,}",
     )

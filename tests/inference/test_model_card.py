@@ -14,7 +14,7 @@ def card(tmp_path: Path, **changes: object) -> str:
         "name": "foxes",
         "class_names": ("cat", "red_fox|grey"),
         "config": schema.Config(),
-        "metrics": {"step": 400, "mAP@0.5": 0.81234},
+        "metrics": {"step": 400, "mAP@0.5": 0.81234, "mAP@0.5/11pt": 0.8, "AP@0.5/cat": 0.7},
         "parameters": 1234567,
     }
     write_model_card(tmp_path / "README.md", **{**facts, **changes})
@@ -32,20 +32,23 @@ def test_it_says_what_one_has_to_know(tmp_path: Path) -> None:
         "| parameters | 1,234,567 |",
         "| training steps | 400 |",
         "| mAP@0.5 | 0.8123 |",
-        "| 1 | cat |",
-        r"| 2 | red\_fox\|grey |",
+        "| mAP@0.5/11pt | 0.8000 |",
+        "| label | class | AP@0.5 |\n|---|---|---|\n| 1 | cat | 0.7000 |\n"
+        "| 2 | red\\_fox\\|grey | - |\n",
         "600 (at most 1000) pixels",
         "[123.675, 116.28, 103.53]",
         'from_pretrained("foxes")',
     ):
         assert words in body
     assert "\n\n\n" not in text
+    assert "| AP@0.5/cat |" not in text
     assert "{{" not in text
 
 
 def test_without_figures_it_says_so(tmp_path: Path) -> None:
     text = card(tmp_path, metrics={})
     assert "Not measured" in text
+    assert "| label | class |\n|---|---|\n| 1 | cat |\n" in text
     assert "training steps" not in text
 
 
