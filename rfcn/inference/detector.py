@@ -231,11 +231,14 @@ class Detector:
         there may be more of them than fit into the memory."""
         labels = None if classes is None else labels_of(classes, self.class_names)
         rules = file_rules(self.config.data)
-        given = _none_for_each() if proposals is None else iter(proposals)
 
         def read() -> Iterator[_Waiting]:
-            for source in images:
-                yield _Waiting(source, read_picture(source, rules), next(given))
+            if proposals is None:
+                for source in images:
+                    yield _Waiting(source, read_picture(source, rules), None)
+                return
+            for source, boxes in zip(images, proposals, strict=True):
+                yield _Waiting(source, read_picture(source, rules), boxes)
 
         def detect(group: list[_Waiting]) -> list[Detections]:
             boxes = [one.proposals for one in group if one.proposals is not None]
@@ -303,11 +306,6 @@ def _are_several(images: Any) -> bool:
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim == 4
     return isinstance(images, list | tuple)
-
-
-def _none_for_each() -> Iterator[None]:
-    while True:
-        yield None
 
 
 def _samples(images: Sequence[np.ndarray], proposals: Sequence[Tensor] | None) -> list[Sample]:

@@ -77,6 +77,8 @@ def _open(source: Path | Camera) -> Any:
             f"{source}: there is none of this number, or another program has it. Cameras are "
             "numbered from 0 (/dev/video0)."
         )
+    if not source.is_file():
+        raise DataError(f"{source}: there is no such video. Restore it, or leave it out.")
     if not source.stat().st_size:
         raise DataError(f"{source}: the file is empty. Copy the video anew from its source.")
     raise DataError(

@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from rfcn.engine.atomic import write_atomically
-from rfcn.errors import ConfigError
+from rfcn.errors import ConfigError, MachineError
 from rfcn.inference.batches import alike_together
 from rfcn.inference.dataset_writers import COCOWriter, VOCWriter, YOLOWriter
 from rfcn.inference.detector import Detector
@@ -110,6 +111,9 @@ def detect_all(
 
     after: is told of each. stopping: asked after each; what was done until then is kept whole, as
     it is when anything fails. Batches are of pictures of one size.
+
+    Raises:
+        MachineError: something cannot be written.
     """
     summary = Summary()
 
@@ -125,7 +129,9 @@ def detect_all(
     frames = alike_together(
         reader, detect, kind=lambda frame: frame.image.shape, batch_size=batch_size
     )
-    try:
+    with _named_fault(), ExitStack() as stack:
+        for writer in writers:
+            stack.callback(writer.close)
         for frame, everything in frames:
             found = everything[: wish.most]
             for writer in writers:
@@ -135,11 +141,22 @@ def detect_all(
             after(frame, found)
             if stopping():
                 break
-    finally:
-        for writer in writers:
-            writer.close()
-        summary.seconds = perf_counter() - begun
+    summary.seconds = perf_counter() - begun
     return summary
+
+
+@contextmanager
+def _named_fault() -> Iterator[None]:
+    """A disk that is full, or a folder that was taken away, is a fault of the machine."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        raise MachineError(
+            f"what was found could not be written: {fault}. Free some room, or name another "
+            "folder with --output; what was written until now stays."
+        ) from fault
 
 
 def write_facts(

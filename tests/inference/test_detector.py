@@ -148,6 +148,13 @@ def test_score_and_classes(tiny: Detector, photo) -> None:
         tiny.predict(photo, classes=["fox"])
 
 
+def test_proposals_for_every_picture_or_for_none(tiny: Detector, photo) -> None:
+    boxes = torch.tensor([[0.0, 0, 9, 9]])
+    assert_same(tiny.predict(photo, boxes), tiny.predict(photo))  # its RPN does not look at them
+    with pytest.raises(ValueError, match="shorter"):
+        tiny.predict([photo, photo], [boxes])
+
+
 def test_a_stream_reads_when_its_turn_comes(tiny: Detector, photo) -> None:
     read = []
     pictures = (read.append(n) or photo[: 48 - n % 2] for n in range(100))

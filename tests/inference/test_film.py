@@ -30,6 +30,8 @@ def test_one_frame_in_so_many(clip) -> None:
 
 # I15
 def test_i15_what_is_no_video(tmp_path: Path, clip) -> None:
+    with pytest.raises(DataError, match=r"gone\.mp4: there is no such video"):
+        Film(tmp_path / "gone.mp4")
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(DataError, match=r"empty\.mp4: the file is empty"):
         Film(tmp_path / "empty.mp4")

@@ -1,5 +1,6 @@
 """A run over many pictures."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from rfcn.datasets.image import read_image
-from rfcn.errors import ConfigError, DataError
+from rfcn.errors import ConfigError, DataError, MachineError
 from rfcn.inference.detector import Detector
 from rfcn.inference.frames import Fault, Frame, FrameReader, Stems
 from rfcn.inference.results import NamedDetections
@@ -99,6 +100,26 @@ def test_l11_what_was_done_stays_when_stopped_or_broken(
 
     reader.stems = Stems(tmp_path, [])
     assert run(after=fail) == ["a", "b", "c", "d"]
+
+
+def test_a_full_disk_closes_what_is_open(tiny: Detector, reader: FrameReader) -> None:
+    class Full(Keeper):
+        def write(self, frame: Frame, found: NamedDetections) -> None:
+            super().write(frame, found)
+            if len(self.kept) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    writers = [Keeper(), Full(), Keeper()]
+    with pytest.raises(MachineError, match=r"could not be written: .*No space.* Free some room"):
+        detect_all(
+            tiny,
+            reader,
+            writers,
+            wish=Wish(),
+            batch_size=1,
+            after=lambda frame, found: None,
+        )
+    assert [(len(one.kept), one.closed) for one in writers] == [(2, True), (2, True), (1, True)]
 
 
 def test_whose_folder_it_is(tmp_path: Path) -> None:
