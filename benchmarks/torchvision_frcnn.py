@@ -30,7 +30,8 @@ from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import scaled
-from rfcn.engine.train import Manner, Milestones, train
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
 from rfcn.parts.backbones import build_backbone
 from rfcn.reproduction.run import row_config
 from rfcn.reproduction.tables import TABLES

@@ -48,7 +48,8 @@ def assess(
     output/eval gets detections.json, metrics.json, per_class.csv and pr_curves.png, of COCO's data
     predictions.json too, the list that COCO's own code and server take;
     output/pictures/detections gets pictures of what was found over what is true.
-    `after_picture` is called after each picture; what it raises ends the assessment. `say` is told
+    `after_picture` is called after each picture; what it raises ends the assessment, and when that
+    is `Stopped`, what was found until then is in output/eval/detections_partial.json. `say` is told
     of pictures that cannot be read, where `data.on_bad_image` allows some: nothing is found there.
     Several processes share the pictures; the one that leads scores all, the others get nothing.
     """
@@ -64,11 +65,17 @@ def assess(
         evaluate(tester, loader, evaluator, device=device, after_batch=after_picture)
     except Stopped:
         stopped = True
-    if world.most(int(stopped)):  # all of them leave together
-        raise Stopped
+    stopped = bool(world.most(int(stopped)))  # all of them leave together
     _bring_together(evaluator, dataset, world)
+    partial = partial_file(output)
+    if stopped:
+        if world.leads and evaluator.detections:
+            save_detections(evaluator.detections, dataset.class_names, partial)
+            say(f"{len(evaluator.detections)} of {len(dataset)} pictures are in {partial}")
+        raise Stopped
     if not world.leads:
         return None
+    partial.unlink(missing_ok=True)
     result = evaluator.compute()
     if summary := skipped.summary():
         say(f"{summary} They count as pictures in which nothing was found.")
@@ -110,6 +117,11 @@ def rescore(dataset: Dataset, config: Config, path: Path) -> Result:
 def detections_file(output: Path) -> Path:
     """Where `assess` keeps what was found."""
     return output / "eval" / "detections.json"
+
+
+def partial_file(output: Path) -> Path:
+    """Where `assess` keeps what was found when it is stopped on the way."""
+    return output / "eval" / "detections_partial.json"
 
 
 def write_submission(

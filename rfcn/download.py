@@ -3,9 +3,12 @@
 Needs the standard library alone, and tqdm for the bar.
 """
 
+import fcntl
 import hashlib
 import http.client
+import os
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from rfcn.errors import MachineError
@@ -34,37 +37,80 @@ class RemoteFile:
 
     url: str
     size: int
-    """Bytes; more are never written."""
-    md5: str
-    """Hexadecimal, as its publisher states it."""
+    """Bytes; more (and `slack`) are never written."""
+    digest: str
+    """Hexadecimal, as its publisher states it: all of it, or its first characters."""
+    algorithm: Literal["md5", "sha256"] = "md5"
+    """What the digest was made by."""
+    slack: int = 0
+    """Bytes by which the stated size may be off, where a publisher rounds it."""
+    own_machine: bool = False
+    """Whether it may come by http from this very machine: a mirror somebody named, a test. From all
+    others, and without this, only https is followed, redirected or not."""
 
     @property
     def name(self) -> str:
         """The last part of the address."""
         return self.url.rpartition("/")[2]
 
+    def has_size(self, count: int) -> bool:
+        """Whether the file can have so many bytes."""
+        return abs(count - self.size) <= self.slack
+
 
 def download(remote: RemoteFile, folder: Path) -> Path:
     """The file in `folder`, fetched unless it is there whole; a part of it is gone on with.
 
-    It grows as NAME.part and gets its name once size and hash are right. Only https is followed,
-    and http on this machine.
+    It grows as NAME.part and gets its name once size and hash are right. Of several processes that
+    want the same file one fetches it, and the others wait for that.
 
     Raises:
-        MachineError: no connection after several attempts, no such file, another size or hash, no
-            room on the disk. What was fetched stays, unless it is wrong.
+        MachineError: an address that is not followed, no connection after several attempts, no such
+            file, another size or hash, no room on the disk, or the folder cannot be written. What
+            was fetched stays to be gone on with, unless it is wrong.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
-    if target.is_file() and target.stat().st_size == remote.size:
-        _check_hash(target, remote)
+    if _is_there(target, remote):
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    present = part.stat().st_size if part.is_file() else 0
-    check_room(folder, remote.size - present, f"fetch {remote.name}")
-    _fetch(remote, part)
-    _check_hash(part, remote)
-    part.replace(target)
+    _check_scheme(remote.url, remote)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone_with(part):
+            if not _is_there(target, remote):
+                check_room(folder, remote.size - part.stat().st_size, f"fetch {remote.name}")
+                _fetch(remote, part)
+                _check_hash(part, remote)
+                part.replace(target)
+    except OSError as fault:
+        raise MachineError(
+            f"{part}: cannot be written ({fault.strerror}). Name a folder you may write to."
+        ) from None
     return target
+
+
+def _is_there(target: Path, remote: RemoteFile) -> bool:
+    """Whether the file is there whole; one of that size and other content is deleted, and an
+    error."""
+    if not (target.is_file() and remote.has_size(target.stat().st_size)):
+        return False
+    _check_hash(target, remote)
+    return True
+
+
+@contextmanager
+def _alone_with(part: Path) -> Iterator[None]:
+    """Hold a part, made empty where there is none. The system frees it however the process ends."""
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not (part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())):
+                continue  # who had it has finished with it
+            try:
+                yield
+            finally:
+                if part.exists() and not part.stat().st_size:
+                    part.unlink()
+            return
 
 
 def check_room(folder: Path, needed: int, purpose: str) -> None:
@@ -93,32 +139,34 @@ def _fetch(remote: RemoteFile, part: Path) -> None:
             ) from None
         except (OSError, http.client.HTTPException) as fault:  # URLError is an OSError
             trouble = getattr(fault, "reason", None) or fault
+            if isinstance(trouble, socket.gaierror):  # offline: waiting would not help
+                break
         else:
-            if part.stat().st_size == remote.size:
+            if remote.has_size(part.stat().st_size):
                 return
             trouble = "the connection ended early"
         if attempt + 1 < ATTEMPTS:
             time.sleep(PAUSE * 2**attempt)
     raise MachineError(
-        f"{remote.url}: cannot be fetched ({trouble}; {ATTEMPTS} attempts). What came so far is "
-        f"kept: the same command goes on from there. {_by_hand(part)}"
+        f"{remote.url}: cannot be fetched ({trouble}; attempts: {attempt + 1}). What came so far "
+        f"is kept: the same command goes on from there. {_by_hand(part)}"
     )
 
 
 def _go_on(remote: RemoteFile, part: Path) -> None:
     """One connection: append to `part` what is missing, as far as it comes."""
     present = part.stat().st_size if part.is_file() else 0
-    if present >= remote.size:
+    if present >= remote.size - remote.slack:
         return
     request = urllib.request.Request(remote.url, headers={"User-Agent": "rfcn"})
     if present:
         request.add_header("Range", f"bytes={present}-")
-    _check_scheme(remote.url)
-    with _OPENER.open(request, timeout=TIMEOUT) as answer:
+    opener = urllib.request.build_opener(_SafeRedirects(remote))
+    with opener.open(request, timeout=TIMEOUT) as answer:
         resumed = answer.status == 206
         length = answer.headers.get("Content-Length")
         whole = int(length) + (present if resumed else 0) if length else remote.size
-        if whole != remote.size:
+        if not remote.has_size(whole):
             kind = answer.headers.get_content_type()
             raise MachineError(
                 f"{remote.url}: the server sends {whole} bytes ({kind}), the file has "
@@ -131,8 +179,9 @@ def _go_on(remote: RemoteFile, part: Path) -> None:
 def _copy(answer: BinaryIO, file: BinaryIO, remote: RemoteFile) -> None:
     """Write what comes, up to the size that the file may have."""
     with _bar(remote, f"fetching {remote.name}", start=file.tell()) as bar:
-        while file.tell() < remote.size:
-            chunk = answer.read(min(_CHUNK, remote.size - file.tell()))
+        most = remote.size + remote.slack
+        while file.tell() < most:
+            chunk = answer.read(min(_CHUNK, most - file.tell()))
             if not chunk:
                 return
             file.write(chunk)
@@ -141,17 +190,24 @@ def _copy(answer: BinaryIO, file: BinaryIO, remote: RemoteFile) -> None:
 
 def _check_hash(path: Path, remote: RemoteFile) -> None:
     """Delete a file whose content is not the published one, and raise MachineError."""
-    digest = hashlib.md5(usedforsecurity=False)
+    found = digest_of(path, remote)
+    if not found.startswith(remote.digest):
+        path.unlink()
+        raise MachineError(
+            f"{remote.url}: what was fetched has the {remote.algorithm.upper()} {found}, the "
+            f"published file {remote.digest}. It was deleted; give the same command again, or use "
+            "another mirror."
+        )
+
+
+def digest_of(path: Path, remote: RemoteFile) -> str:
+    """The digest of a file, by the algorithm of the published one."""
+    digest = hashlib.new(remote.algorithm, usedforsecurity=False)
     with path.open("rb") as file, _bar(remote, f"checking {remote.name}") as bar:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             bar.update(len(chunk))
-    if digest.hexdigest() != remote.md5:
-        path.unlink()
-        raise MachineError(
-            f"{remote.url}: what was fetched has the MD5 {digest.hexdigest()}, the published file "
-            f"{remote.md5}. It was deleted; give the same command again, or use another mirror."
-        )
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -170,20 +226,19 @@ def _by_hand(part: Path) -> str:
     return f"You can also put the file there yourself: {part.with_name(name)}"
 
 
-def _check_scheme(url: str) -> None:
+def _check_scheme(url: str, remote: RemoteFile) -> None:
     address = urlsplit(url)
-    if address.scheme != "https" and not (
-        address.scheme == "http" and address.hostname in _OWN_MACHINE
-    ):
-        raise MachineError(f"{url}: only https is fetched from other machines.")
+    by_itself = address.scheme == "http" and address.hostname in _OWN_MACHINE
+    if address.scheme != "https" and not (by_itself and remote.own_machine):
+        raise MachineError(f"{url}: only https is followed. Name an address that begins with it.")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows a server's hint to another address by the same rule."""
 
+    def __init__(self, remote: RemoteFile) -> None:
+        self.remote = remote
+
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        _check_scheme(newurl)
+        _check_scheme(newurl, self.remote)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_SafeRedirects)

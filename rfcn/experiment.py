@@ -1,52 +1,45 @@
 """A training run: from a config to weights, figures and pictures in one folder."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from rfcn.assessment import SHOWN_SCORE, assess, detections_file, rescore, shown_pictures
+from rfcn.assessment import assess, detections_file, rescore
 from rfcn.build import (
-    build_dataset,
     build_detector,
     build_skipped,
     build_train_loader,
     find_device,
     start_from,
-    with_proposals,
 )
-from rfcn.config.loader import dump_config
+from rfcn.config.loader import config_from_mapping, dump_config
 from rfcn.config.schema import Config
 from rfcn.datasets.sample import Dataset
-from rfcn.engine.checkpoint import capture, checkpoints, newest_good, restore, save_checkpoint
+from rfcn.engine.checkpoint import capture, checkpoints, restore, save_checkpoint
 from rfcn.engine.distributed import World, check_parts, join_world, own_device, restarted
+from rfcn.engine.ema import WeightAverage
 from rfcn.engine.environment import create_run_folder, describe_environment
 from rfcn.engine.lock import only_run_in
+from rfcn.engine.precision import Precision
 from rfcn.engine.quiet_log import open_log
-from rfcn.engine.resume import check_same_config
+from rfcn.engine.resume import change_of_processes, check_same_config, find_checkpoint
 from rfcn.engine.signals import Stopped, stop_on_signals
-from rfcn.engine.train import Manner, Milestones, train
-from rfcn.engine.weights import check_classes, load_weights, save_weights
-from rfcn.errors import DataError
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
+from rfcn.engine.weights import check_classes
 from rfcn.evaluation.analysis import summarise
 from rfcn.evaluation.result import Result
 from rfcn.inference.detector import Detector
-from rfcn.inference.explain import explain, has_score_maps
 from rfcn.ops.library import backend_on
 from rfcn.review import review
+from rfcn.running.data import data_sets
+from rfcn.running.machine import prepare
+from rfcn.running.pictures import draw_summary, draw_targets
+from rfcn.running.weights import KeptWeights
 from rfcn.stages import INITIAL, Course, Stage, plan_stages, stage_of
-from rfcn.visualization.files import write_image
-from rfcn.visualization.montage import draw_training_batch
-from rfcn.visualization.plots import plot_losses
-from rfcn.visualization.score_maps import draw_score_maps
-
-SCORE_MAP_PICTURES = 3
-"""Detections whose score maps a finished run draws."""
 
 
 def run_experiment(
@@ -69,7 +62,7 @@ def run_experiment(
     with join_world(device, timeout=config.runtime.timeout) as world:
         check_parts(config.train.batch_size, config.train.accumulate, world)
         world.check_same(dump_config(config), "the config")
-        train_set, val_set = _data_sets(config)
+        train_set, val_set = data_sets(config)
         world.check_same("\n".join((*train_set.ids, *val_set.ids)), "the list of pictures")
         if restarted():  # by torchrun, after a process died: the run of a moment ago goes on
             resume = bool(checkpoints(output / "checkpoints"))
@@ -84,18 +77,8 @@ def run_experiment(
             )
         world.share("the folder is there")
         with only_run_in(output) if world.leads else nullcontext():
-            state = newest_good(output / "checkpoints", print) if resume else None
+            state = find_checkpoint(output / "checkpoints", world, print) if resume else None
             return Experiment(config, output, device, train_set, val_set, state, world).run()
-
-
-def _data_sets(config: Config) -> tuple[Dataset, Dataset]:
-    """The pictures to learn from and those to measure on."""
-    data = config.data
-    train_set = with_proposals(config, build_dataset(data, data.train), "train")
-    if not any(len(train_set.target(index).labels) for index in range(len(train_set))):
-        raise DataError(f"data.train ({data.train}): no picture has an object to learn from.")
-    val_pictures = build_dataset(data, data.val, class_names=train_set.class_names)
-    return train_set, with_proposals(config, val_pictures, "val")
 
 
 class Experiment:
@@ -119,53 +102,73 @@ class Experiment:
         self.device = device
         self.train_set = train_set
         self.val_set = val_set
+        self.weights = KeptWeights(output, config, train_set.class_names, self.world)
         self.stages = plan_stages(config.train)
         self.iterations = self.stages[-1].schedule.iterations
         torch.manual_seed(config.runtime.seed)
         fine_tunes = config.train.start_from is not None
         self.model = build_detector(
             config.model, train_set.class_names, pretrained=state is None and not fine_tunes
-        ).to(device)
-        # what the convolutions of CPUs and GPUs alike are fastest with
-        self.model.to(memory_format=torch.channels_last)
-        self.course = Course(self.model, self._kept_weights)
+        )
+        self.remarks = prepare(self.model, config.runtime, device)
+        self.course = Course(self.model, self.weights.read)
+        self.precision = Precision(config.train.precision, device.type)
+        self.average: WeightAverage | None = None
         self.start_step = 0
         self.evaluated = 0
         self.best: float | None = None
         self.ranked_by: str | None = None
-        self.remarks: list[str] = []
+        self.resumed: dict[str, Any] = {} if state is None else state["extra"]
         self.result: Result | None = None
         if state is not None:
             self._take_up(state)
             return
         if config.train.start_from is not None:
-            self.remarks = start_from(self.model, train_set.class_names, config.train.start_from)
+            self.remarks += start_from(self.model, train_set.class_names, config.train.start_from)
         self.course.enter(self.stages[0])
+        self._follow_weights()
 
     def _take_up(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         check_classes(self.train_set.class_names, state["extra"]["classes"])
-        self.remarks = check_same_config(
-            state["extra"]["config"], self.config.model_dump(mode="json")
+        # what the checkpoint's version did not know yet was as it is by default
+        written = config_from_mapping(state["extra"]["config"], source="the checkpoint's config")
+        self.remarks += check_same_config(
+            written.model_dump(mode="json"), self.config.model_dump(mode="json")
         )
+        self.remarks += change_of_processes(self.resumed.get("processes"), self.world.size)
         self.course.enter(stage_of(self.stages, state["step"]))
-        self.start_step, self.best = restore(state, self.model, self.course.optimizer)
+        self._follow_weights()
+        self.start_step, self.best = restore(
+            state,
+            self.model,
+            self.course.optimizer,
+            precision=self.precision,
+            average=self.average,
+        )
         self.evaluated = state["extra"]["evaluated"]
         self.ranked_by = state["extra"].get("ranked_by")
+
+    def _follow_weights(self) -> None:
+        """Begin the moving average, of what learns in this stage."""
+        decay = self.config.train.ema_decay
+        self.average = None if decay is None else WeightAverage(self.model, decay)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that count: their average, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def run(self) -> Result | int | None:
         """Train to the end of the schedule, evaluating on the way and at the end."""
         if self.evaluated >= self.iterations:
-            if not self.world.leads:
-                return None
-            print(f"{self.output}: already complete, {self.start_step} steps.")
-            return rescore(self.val_set, self.config, detections_file(self.output))
+            return self._show_again()
         with open_log(
             self.output,
             self.world.rank,
             iterations=self.iterations,
             every=self.config.runtime.log_every,
             start_step=self.start_step,
+            before=self.resumed.get("log"),
             tensorboard=self.config.runtime.tensorboard,
         ) as self.log:
             self.skipped = build_skipped(
@@ -173,12 +176,14 @@ class Experiment:
             )
             self._introduce()
             if self.world.leads:
-                self._draw_targets()
+                sheet = draw_targets(self.config, self.train_set, self.output, self.skipped)
+                if sheet is not None:
+                    self.log.picture("pictures/targets", sheet, self.start_step)
             with stop_on_signals() as self.stop:
                 try:
                     stopped_by = self._train()
                 except Stopped:  # in an evaluation, before which a checkpoint was kept
-                    stopped_by = self.stop.signal
+                    stopped_by = Signals(self.world.most(self.stop.signal or 0))
                     self.log.say(
                         "stopped while evaluating, nothing is lost: give the same command with "
                         "--resume to go on"
@@ -190,10 +195,27 @@ class Experiment:
         if not self.world.leads:
             return None
         assert self.result is not None
-        self._draw_summary()
+        self._look_back()
+        return self.result
+
+    def _show_again(self) -> Result | None:
+        """Of a complete run: the last evaluation; and what it was to leave, if it was killed
+        before."""
+        if not self.world.leads:
+            return None
+        print(f"{self.output}: already complete, {self.start_step} steps.")
+        self.result = rescore(self.val_set, self.config, detections_file(self.output))
+        wanted = ["pictures/losses.png", *(["eval/report.html"] if self.config.eval.report else [])]
+        if not all((self.output / name).is_file() for name in wanted):
+            self._look_back()
+        return self.result
+
+    def _look_back(self) -> None:
+        """Draw and analyse what has come out."""
+        with self._averaged():
+            draw_summary(self._detector(), self.val_set, self.output)
         if self.config.eval.report:
             self._review()
-        return self.result
 
     def _train(self) -> Signals | None:
         """Make up for an evaluation that was not finished, then train to the end."""
@@ -201,13 +223,14 @@ class Experiment:
             self._evaluate(self.start_step)
             self._save(self.start_step)
         if self.start_step == 0 and len(self.stages) > 1:
-            self._save_weights(INITIAL, 0, {})
+            self.weights.keep(INITIAL, self.model.state_dict(), 0, {})
         stopped_by = self._train_stage(self.start_step)
         for stage in self.stages[self.course.stage.number :]:
             if stopped_by is not None:
                 break
-            self._save_weights(self.course.stage.weights, stage.schedule.begins_after, {})
+            self._end_stage()
             self.course.go_on_to(stage)
+            self._follow_weights()
             self._introduce_stage(stage)
             stopped_by = self._train_stage(stage.schedule.begins_after)
         return stopped_by
@@ -237,9 +260,21 @@ class Experiment:
             ),
             start_step=start_step,
             manner=Manner(
-                self.config.train.max_gradient_norm, self.config.train.accumulate, self.world
+                self.config.train.max_gradient_norm,
+                self.config.train.accumulate,
+                self.world,
+                self.precision,
+                self.average,
             ),
         )
+
+    def _end_stage(self) -> None:
+        """Keep what a stage has come to, for those after it: its average, where there is one."""
+        stage = self.course.stage
+        if self.average is not None:
+            self.average.take_over()
+        last = stage.schedule.iterations
+        self.weights.keep(stage.weights, self.model.state_dict(), last, {})
 
     def _is_last(self, stage: Stage) -> bool:
         return stage is self.stages[-1]
@@ -279,12 +314,26 @@ class Experiment:
             "config": self.config.model_dump(mode="json"),
             "evaluated": self.evaluated,
             "ranked_by": self.ranked_by,
+            "log": self.log.state(),
+            "processes": self.world.size,
         }
-        state = capture(self.model, self.course.optimizer, step=step, best=self.best, extra=extra)
+        state = capture(
+            self.model,
+            self.course.optimizer,
+            step=step,
+            best=self.best,
+            extra=extra,
+            precision=self.precision,
+            average=self.average,
+        )
         save_checkpoint(self.output / "checkpoints", state, step)
 
     def _evaluate(self, step: int) -> None:
         """Measure, keep the weights as the last and, where they are, as the best."""
+        with self._averaged():
+            self._measure(step)
+
+    def _measure(self, step: int) -> None:
         self.result = assess(
             self.model,
             self.val_set,
@@ -297,11 +346,11 @@ class Experiment:
         )
         self.evaluated = step
         figures, headline = self._tell(self.result, step)
-        self._save_weights("last", step, figures)
+        self.weights.keep("last", self.model.state_dict(), step, figures)
         headline = self.world.share(headline)
         if headline is not None and (self.best is None or headline > self.best):
             self.best = headline
-            self._save_weights("best", step, figures)
+            self.weights.keep("best", self.model.state_dict(), step, figures)
 
     def _tell(self, result: Result | None, step: int) -> tuple[dict[str, float], float | None]:
         """Write the figures of an evaluation down; those, and the one that decides what is best.
@@ -332,68 +381,11 @@ class Experiment:
         )
         print(summarise(analysis))
 
-    def _save_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
-        """Keep the weights under a name; when this returns they are there for all processes."""
-        if self.world.leads:
-            self._write_weights(name, step, figures)
-        self.world.share("the weights are there")
-
-    def _write_weights(self, name: str, step: int, figures: dict[str, float]) -> None:
-        save_weights(
-            self.output / "weights" / name,
-            self.model.state_dict(),
-            {
-                "classes": list(self.train_set.class_names),
-                "config": self.config.model_dump(mode="json"),
-                "metrics": {"step": step, **figures},
-            },
-        )
-
-    def _kept_weights(self, name: str) -> Mapping[str, Tensor]:
-        return load_weights(self.output / "weights" / name)[0]
-
-    def _draw_targets(self) -> None:
-        """Draw what the network is about to be shown, boxes and all: where most faults are seen."""
-        count = self.config.runtime.pictures
-        if count == 0:
-            return
-        loader = replace(
-            build_train_loader(self.config, self.train_set, skipped=self.skipped),
-            batch_size=count,
-            workers=0,
-            pieces=1,
-        )
-        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it begins
-            batch, targets = next(iter(loader))
-        picture = draw_training_batch(batch, targets, self.train_set.class_names)
-        write_image(self.output / "pictures" / "targets.jpg", picture)
-        self.log.picture("pictures/targets", picture, self.start_step)
-
-    def _draw_summary(self) -> None:
-        """Draw the losses over time, and the score maps behind a few detections."""
-        pictures = self.output / "pictures"
-        write_image(pictures / "losses.png", plot_losses(self.output / "metrics.jsonl"))
-        detector = Detector(
+    def _detector(self) -> Detector:
+        """The trained detector, as others use it."""
+        return Detector(
             self.model,
             class_names=self.train_set.class_names,
             config=self.config,
             device=self.device,
         )
-        if has_score_maps(detector):
-            draw_votes(detector, self.val_set, pictures / "score_maps", count=SCORE_MAP_PICTURES)
-
-
-def draw_votes(detector: Detector, dataset: Dataset, folder: Path, *, count: int) -> None:
-    """Draw the score maps of the surest detection on pictures spread over a data set."""
-    for index in shown_pictures(dataset, count):
-        try:
-            sample = dataset[index]
-        except DataError:
-            if detector.config.data.on_bad_image == "stop":
-                raise
-            continue  # the evaluation has named it
-        given = None if sample.proposals is None else [sample.proposals]
-        found = detector.predict([sample.image], given)[0].above(SHOWN_SCORE)
-        if len(found):
-            views = explain(detector, sample.image, 0, sample.proposals)
-            write_image(folder / f"{sample.id.replace('/', '_')}.png", draw_score_maps(views))

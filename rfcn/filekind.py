@@ -1,8 +1,17 @@
-"""Says in words what a file really is, whatever its name, from its first bytes."""
+"""Says in words what a file really is, whatever its name, from its first bytes; reads JSON within
+limits."""
 
+import json
+import pickletools
 import zipfile
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from struct import error as StructError
+from typing import Any
 
+MOST_JSON_BYTES = 4_000_000_000
+"""Of a file; COCO's own has 470 million, and reading takes several times as much memory."""
 LFS = b"version https://git-lfs.github.com/spec"
 
 
@@ -41,6 +50,77 @@ def remedy_for(kind: str) -> str:
         "a Git LFS pointer": "Fetch the real file with `git lfs pull`.",
         "an HTML page": "The download returned a web page: fetch the file itself.",
     }.get(kind, "")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds, which is only begun when it is not too large.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, not UTF-8 or not JSON. OSError: it cannot be
+            read.
+    """
+    size = path.stat().st_size
+    if size > MOST_JSON_BYTES:
+        raise ValueError(
+            f"it has {size / 1e9:.1f} GB, and JSON of more than {MOST_JSON_BYTES / 1e9:.0f} is not "
+            "read; split it"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+PROGRAMS = (
+    ("Ultralytics", ("ultralytics.", "models.yolo")),
+    ("Detectron2", ("detectron2", "Detectron2", "proposal_generator.", "roi_heads.box_head.")),
+    ("MMDetection", ("mmdet", "mmengine", "mmcv", "mmengine_version", "bbox_head.")),
+    ("torchvision's detectors", ("backbone.body.", "roi_heads.box_predictor.")),
+    ("torchvision's classifiers", ("fc.weight", "classifier.0.weight", "classifier.1.weight")),
+    ("Detectron", ("blobs",)),
+)
+"""Other programs, and how names of keys or classes in their files begin; the first that fits."""
+
+
+def origin_of(path: Path) -> str:
+    """What is known of where a file with weights comes from, and what to do: a sentence, or "".
+
+    Pickles, and those in PyTorch files, are read as text: nothing in them is executed.
+    """
+    if path.suffix == ".caffemodel":
+        return "Caffe wrote it, which cannot be read here, nor is there a converter."
+    try:
+        names = set(_names_in(path))
+    except (OSError, ValueError, IndexError, zipfile.BadZipFile, StructError):
+        return ""
+    known = (
+        program
+        for program, beginnings in PROGRAMS
+        if any(name.startswith(beginnings) for name in names)
+    )
+    program = next(known, "")
+    if not program:
+        return ""
+    if "classifiers" in program:
+        return f"It is of {program}: a backbone to start from, for model.backbone.weights."
+    return (
+        f"{program} wrote it, whose layers are not those of a detector here: there is no "
+        "converter. Train one from a backbone (model.backbone.weights)."
+    )
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    """Every text in the pickles of a file: keys, and modules of classes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"".join(
+                archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")
+            )
+    else:
+        content = path.read_bytes()
+    file = BytesIO(content)
+    while file.tell() < len(content) and content[file.tell()] == 0x80:  # one after another
+        yield from (word for _, word, _ in pickletools.genops(file) if isinstance(word, str))
 
 
 def _holds_pickle(path: Path, head: bytes) -> bool:

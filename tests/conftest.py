@@ -136,7 +136,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     config.write_text(TINY.format(root=data))
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rfcn.experiment.SHOWN_SCORE", 0.02)  # so soon, nothing is sure
+        patch.setattr("rfcn.running.pictures.SHOWN_SCORE", 0.02)  # so soon, nothing is sure
         assert main(["make-shapes", "-o", str(data), "--train", "6", "--val", "3"]) == 0
         assert main(["train", "-c", str(config), "-o", str(output)]) == 0
     return TrainedRun(data, config, output, said.getvalue())

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+_SCRIPTS = ("bench_loader", "bench_systems", "expected_scaling", "torchvision_frcnn")
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def method(monkeypatch):
     import tables
 
     yield common, tables
-    for name in ("common", "tables", "bench_loader", "bench_systems", "loads", "torchvision_frcnn"):
+    for name in (*_SCRIPTS, "common", "tables", "loads"):
         sys.modules.pop(name, None)
 
 
@@ -240,3 +241,28 @@ def test_torchvisions_detector_keeps_the_contract(method):
     assert len(found) > 0
     assert set(found.labels.tolist()) <= {1, 2}
     assert 80 < found.boxes[:, 2].max() <= 160
+
+
+def test_the_largest_picture_of_a_step_keeps_all_waiting(method):
+    scaling = importlib.import_module("expected_scaling")
+    assert scaling.stretch([[2], [4], [6]]) == 1
+    assert scaling.stretch([[2, 6], [4, 4]]) == pytest.approx((6 + 4) / 2 / 4)
+
+
+def test_a_ring_is_as_fast_as_its_slowest_link(method):
+    scaling = importlib.import_module("expected_scaling")
+    cluster = scaling.Cluster(machine=100.0, network=10.0, cards=8, hop=0.0)
+    assert scaling.exchange_seconds(1, 10**9, cluster) == 0
+    assert scaling.exchange_seconds(2, 10**9, cluster) == pytest.approx(0.01)
+    assert scaling.exchange_seconds(16, 10**9, cluster) == pytest.approx(2 * 15 / 16 / 10)
+
+
+def test_an_exchange_that_backward_hides_costs_its_last_bucket(method):
+    scaling = importlib.import_module("expected_scaling")
+    cluster = scaling.Cluster(tflops=1.0, machine=100.0, hop=0.0)
+    step = scaling.Step(gmac=500, gradient_bytes=10**9)  # a second of work, 10 ms of exchange
+    last = scaling.exchange_seconds(2, scaling.BUCKET, cluster)
+    assert scaling.step_seconds(2, step, 1.0, cluster) == pytest.approx(1 + last)
+    slow = scaling.Cluster(tflops=1.0, machine=0.1, hop=0.0)  # ten seconds of exchange
+    seconds = scaling.step_seconds(2, step, 1.0, slow)
+    assert seconds == pytest.approx(1 + 10 - 2 / 3)

@@ -20,6 +20,7 @@ from rfcn.evaluation import report as report_module
 from rfcn.evaluation.voc import VOCResult
 from rfcn.experiment import run_experiment
 from rfcn.inference.detector import Detector
+from rfcn.running import pictures as pictures_module
 
 SCHEME = (
     *("train.scheme.type=alternating", "train.iterations=2", "train.lr_steps=[]"),
@@ -40,7 +41,7 @@ ANEW = {4: (1, 2), 5: (1, 2, 4)}
 def _no_curves() -> Iterator[None]:
     """Curves would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_module, "plot_losses", lambda _: np.zeros((8, 8, 3), np.uint8))
+        patch.setattr(pictures_module, "plot_losses", lambda _: np.zeros((8, 8, 3), np.uint8))
         patch.setattr(report_module, "draw_pr_curves", lambda *_, **__: None)
         yield
 

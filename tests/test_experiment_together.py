@@ -21,7 +21,8 @@ from rfcn.datasets.voc import VOCDataset
 from rfcn.engine.distributed import World
 from rfcn.engine.logging import RunLog
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.train import Manner, Milestones, train
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
 from rfcn.inference.detector import Detector
 from tests.in_processes import free_port, in_processes, lone
 

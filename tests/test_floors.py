@@ -20,6 +20,7 @@ FLOORS = (
     ("parts",),
     ("build",),
     ("inference", "assessment", "review", "stages", "inspection"),
+    ("running",),
     ("experiment",),
     ("reproduction",),
     ("cli",),

@@ -1,5 +1,6 @@
 """What is shipped: the source archive, the wheel, and an install without a compiler."""
 
+import ast
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -242,6 +244,33 @@ def test_importing_the_package_costs_nothing():
     code = "import sys, rfcn; print(rfcn.__version__, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[1] == "False"
+
+
+NEW_IN_NUMPY_2 = {
+    *("acos", "acosh", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bitwise_count"),
+    *("bitwise_invert", "bitwise_left_shift", "bitwise_right_shift", "bool", "concat"),
+    *("cumulative_prod", "cumulative_sum", "isdtype", "long", "matrix_transpose", "matvec"),
+    *("permute_dims", "pow", "strings", "trapezoid", "ulong", "unique_all", "unique_counts"),
+    *("unique_inverse", "unique_values", "unstack", "vecdot", "vecmat"),
+}
+"""Names of the main namespace that NumPy 1.26 does not have (release notes of 2.0 to 2.2)."""
+
+
+def test_numpy_1_and_2_are_both_allowed_and_nothing_is_used_that_one_lacks():  # S6
+    """What NumPy 2 removed, ruff's rule NPY201 refuses; what only it has, this does."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (bound,) = (one for one in settings["project"]["dependencies"] if one.startswith("numpy"))
+    assert bound == "numpy>=1.26", "no upper bound"
+    assert "NPY201" in settings["tool"]["ruff"]["lint"]["select"]
+    used = {
+        f"{file.name}: np.{node.attr}"
+        for folder in ("rfcn", "tools")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np", "numpy")
+    }
+    assert len(used) > 100
+    assert {one for one in used if one.rpartition(".")[2] in NEW_IN_NUMPY_2} == set()
 
 
 def test_operators_and_config_do_not_need_torchvision():  # S1

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rfcn.cli.options import add_override_option
+from rfcn.cli.options import add_override_option, output_folder
 from rfcn.cli.train import train_and_report
 
 CONFIG = "demo.yaml"
@@ -11,7 +11,9 @@ CONFIG = "demo.yaml"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("-o", "--output", default="runs/demo", help="default: runs/demo")
+    parser.add_argument(
+        "-o", "--output", type=output_folder, default="runs/demo", help="default: runs/demo"
+    )
     add_override_option(parser)
 
 

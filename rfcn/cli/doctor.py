@@ -35,9 +35,15 @@ PACKAGES = {
     "safetensors": "safetensors",
     "defusedxml": "defusedxml",
     "matplotlib": "matplotlib",
-    "tensorboard": "tensorboard",
 }
 """Modules the commands import, and the packages that bring them."""
+FEATURES = {
+    "tensorboard": "only to write for TensorBoard (runtime.tensorboard)",
+    "pycocotools": "only for eval.coco_tool=pycocotools",
+    "faster-coco-eval": "only for eval.coco_tool=faster-coco-eval",
+    "scipy": "only to read proposals from .mat files",
+}
+"""Packages without which every command runs, and what they are for."""
 OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
 """Packages that bring `cv2`; any of them does."""
 
@@ -75,6 +81,8 @@ def examine() -> Iterator[Finding]:
     for module, package in PACKAGES.items():
         yield _package(package, module, installed_version(package))
     yield _package("opencv", "cv2", _opencv())
+    for package, purpose in FEATURES.items():
+        yield _feature(package, purpose, installed_version(package))
     yield _tool("C++ compiler", ("c++", "g++", "clang++"), "apt-get install g++")
     yield _tool("CUDA compiler", ("nvcc",), "")
     yield Finding("processors", f"{_processors()} usable of {os.cpu_count()}")
@@ -119,6 +127,12 @@ def _package(subject: str, module: str, version: str | None) -> Finding:
     if version is None:
         return Finding(subject, "missing", "fault", str(missing_module(module)))
     return Finding(subject, version)
+
+
+def _feature(package: str, purpose: str, version: str | None) -> Finding:
+    if version is None:
+        return Finding(package, "missing", "note", f"{purpose}. pip install {package}")
+    return Finding(package, version)
 
 
 def _opencv() -> str | None:

@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rfcn.cli.main import STOPPED
 from rfcn.cli.options import (
     add_device_option,
     add_output_option,
     add_override_option,
     count_or_zero,
+    output_folder,
 )
 from rfcn.errors import ConfigError
 
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--submission",
         metavar="FOLDER",
+        type=output_folder,
         help="write the files that the benchmark of the data takes: comp4_det_SET_CLASS.txt, or a "
         "COCO results list",
     )
@@ -87,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         file = detections_file(output)
         found = _detect(detector, dataset, config, device, output)
-        if found is None:  # one of several processes, not the one that speaks
-            return 0
+        if isinstance(found, int):
+            return found
         result = found
     if args.submission:
         files = write_submission(dataset, config, file, Path(args.submission))
@@ -108,14 +111,30 @@ def run(args: argparse.Namespace) -> int:
 
 def _detect(
     detector: "Detector", dataset: "Dataset", config: "Config", device: "torch.device", output: Path
-) -> "Result | None":
-    """Detect on all pictures, shared with the other processes where torchrun started several."""
+) -> "Result | int":
+    """Detect on all pictures, shared with the other processes where torchrun started several. The
+    exit code instead, in those that do not speak (0) and when stopped by a signal (128 + it)."""
     from rfcn.assessment import assess
     from rfcn.engine.distributed import join_world
+    from rfcn.engine.signals import Stopped, stop_on_signals
 
     model = detector.with_config(config).model.to(device)
-    with join_world(device, timeout=config.runtime.timeout) as world:
-        return assess(model, dataset, config, device=device, output=output, world=world)
+    with stop_on_signals() as stop, join_world(device, timeout=config.runtime.timeout) as world:
+        try:
+            result = assess(
+                model,
+                dataset,
+                config,
+                device=device,
+                output=output,
+                after_picture=stop.check,
+                world=world,
+            )
+        except Stopped:
+            if world.leads:
+                print("stopped; the figures are of all pictures or none: give the command again")
+            return stop.exit_code or STOPPED
+    return 0 if result is None else result
 
 
 def _recall(

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from rfcn.cli.options import output_folder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -10,7 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sets", nargs="*", default=[], metavar="SET", help="voc2007, voc2012, coco2017, coco2014"
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", default="data", help="folder of all data (default: data)"
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=output_folder,
+        default="data",
+        help="folder of all data (default: data)",
     )
     parser.add_argument(
         "--mirror", metavar="URL", help="where the archives lie side by side, if not at their home"

@@ -227,11 +227,14 @@ def _guarded(run: Callable[[], int], *, debug: bool) -> int:
 
 
 def _prepare_streams() -> None:
-    """A closed or narrow terminal must not end a run: write to nowhere, or with `?`."""
+    """A closed or narrow terminal must not end a run: write to nowhere, or with `?`. NO_COLOR means
+    plain text, bold letters included."""
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lives with the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives with the process
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 

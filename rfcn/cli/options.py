@@ -1,6 +1,8 @@
 """The options that several commands share, and the config they lead to."""
 
 import argparse
+import os
+from pathlib import Path
 
 from rfcn.config.loader import load_config
 from rfcn.config.schema import Config
@@ -34,12 +36,34 @@ def add_override_option(parser: argparse.ArgumentParser) -> None:
 def add_output_option(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
     """`-o/--output DIR`."""
     text = "folder to write to" + (f" (default: {default})" if default else "")
-    parser.add_argument("-o", "--output", metavar="DIR", default=default, help=text)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=output_folder, default=default, help=text
+    )
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """`--device NAME`, which wins over the config's `runtime.device`."""
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+
+
+def output_folder(text: str) -> str:
+    """An option's folder that can be written to, or made, before any work is put into its files.
+
+    Raises:
+        ArgumentTypeError: it cannot; the parser puts the option's name before it.
+    """
+    folder = Path(text)
+    if folder.exists() and not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file. Name a folder, new or empty")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} lies below {there}, which is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(
+            f"{text} cannot be written: {there} belongs to another user or is read-only. Name a "
+            "folder you may write to"
+        )
+    return text
 
 
 def fraction(text: str) -> float:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rfcn.cli.options import add_override_option, count_or_zero
+from rfcn.cli.options import add_override_option, count_or_zero, output_folder
 from rfcn.errors import ConfigError
 from rfcn.reproduction.tables import SCALES, TABLES
 
@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder of the data, instead of the config's")
     parser.add_argument("--rows", metavar="NAME", nargs="+", help="only these rows")
     parser.add_argument("--seeds", type=count_or_zero, help="runs a row (default: the table's)")
-    parser.add_argument("-o", "--output", metavar="DIR", help="default: runs/reproduce/TABLE-SCALE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=output_folder,
+        help="default: runs/reproduce/TABLE-SCALE",
+    )
     add_override_option(parser)
 
 

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from rfcn.cli.options import add_config_options, add_device_option, config_from
+from rfcn.cli.options import (
+    add_config_options,
+    add_device_option,
+    config_from,
+    output_folder,
+)
 from rfcn.config.schema import Config
 
 
@@ -14,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="DIR",
+        type=output_folder,
         help="folder of the run (default: runs/ and the name of the config)",
     )
     add_device_option(parser)

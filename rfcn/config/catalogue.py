@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rfcn.config.schema import Config
+from rfcn.config.versions import VERSION
 
 Schema = dict[str, Any]
 
@@ -17,6 +18,12 @@ def config_schema() -> Schema:
         "base": {
             "description": "File or files that this one differs from, relative to it.",
             "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        },
+        "version": {
+            "description": "Of the schema that the file was written for; nothing: this one.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": VERSION,
         },
         **schema["properties"],
     }

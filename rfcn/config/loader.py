@@ -24,6 +24,7 @@ from rfcn.config.nodes import (
     parse_yaml,
 )
 from rfcn.config.schema import Config
+from rfcn.config.versions import VERSION, migrate
 from rfcn.errors import ConfigError
 
 MAX_BASES = 10
@@ -69,12 +70,17 @@ def override_config(config: Config, overrides: Sequence[str]) -> Config:
 def dump_config(config: Config) -> str:
     """YAML text of every setting; reading it gives an equal config."""
     return yaml.dump(
-        config.model_dump(mode="json"),
+        stored_config(config),
         Dumper=_Dumper,
         sort_keys=False,
         width=100,
         allow_unicode=True,
     )
+
+
+def stored_config(config: Config) -> dict[str, Any]:
+    """Every setting as JSON values, with the version of the schema: what weights carry."""
+    return {"version": VERSION, **config.model_dump(mode="json")}
 
 
 # --------------------------------------------------------------------------------------- finding
@@ -197,7 +203,7 @@ def _resolve(layers: Sequence[Node], overrides: Sequence[str]) -> Config:
     command_line = parse_overrides(overrides)
     tree = node_from_plain(Config().model_dump(), DEFAULT)
     for layer in (*layers, *([command_line] if command_line else [])):
-        tree = merge(tree, layer)
+        tree = merge(tree, migrate(layer))
     try:
         return Config.model_validate(tree.plain())
     except ValidationError as error:

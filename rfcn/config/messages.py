@@ -134,9 +134,8 @@ class _Explainer:
         node = self._node((*keys, "type"))
         allowed = ", ".join(repr(choice) for choice in choices)
         hint = _nearest(str(node.value), choices)
-        return (
-            f"{self._where((*keys, 'type'))}: found {found(node)}, expected one of {allowed}.{hint}"
-        )
+        said = "missing" if isinstance(node.value, dict) else f"found {found(node)}"
+        return f"{self._where((*keys, 'type'))}: {said}, expected one of {allowed}.{hint}"
 
     def _contradiction(self, keys: Keys, message: str) -> str:
         section = self._node(keys).value

@@ -5,7 +5,7 @@ is a word and `5e-4` a number; only mappings, lists, texts, numbers, true/false 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,22 +55,34 @@ DEFAULT = Origin("default")
 """Where a value comes from that nobody wrote."""
 
 
-def node_from_plain(value: object, origin: Origin) -> Node:
+def node_from_plain(value: object, origin: Origin, *, depth: int = 0) -> Node:
     """The same data as a `Node`, every value written at `origin`.
 
     Raises:
-        ConfigError: a key is not a text, or a value is of a kind that YAML has not.
+        ConfigError: a key is not a text, a value is of a kind that YAML has not, or it is nested
+            too deeply.
     """
+    if depth > MAX_DEPTH:
+        raise ConfigError(_too_deep(origin))
     if isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
         if wrong:
             raise ConfigError(f"{origin}: a key must be a text, found {wrong[0]!r}.")
-        return Node({key: node_from_plain(item, origin) for key, item in value.items()}, origin)
+        below = {key: node_from_plain(item, origin, depth=depth + 1) for key, item in value.items()}
+        return Node(below, origin)
     if isinstance(value, list | tuple):
-        return Node([node_from_plain(item, origin) for item in value], origin)
+        return Node([node_from_plain(item, origin, depth=depth + 1) for item in value], origin)
     if value is None or isinstance(value, str | int | float | bool):
         return Node(value, origin)
     raise ConfigError(f"{origin}: {value!r} is of a kind that a config cannot hold.")
+
+
+def _too_deep(origin: Origin) -> str:
+    return f"{origin}: nested more than {MAX_DEPTH} levels deep."
+
+
+def _too_many(origin: Origin) -> str:
+    return f"{origin}: more than {MAX_NODES} values, aliases written out."
 
 
 # ------------------------------------------------------------------------------------------ YAML
@@ -94,22 +106,29 @@ def add_scalar_rules(processor: type[yaml.SafeLoader] | type[yaml.SafeDumper]) -
         processor.add_implicit_resolver(_TAG + name, re.compile(f"^{pattern}$"), first)
 
 
-class _TooDeepError(Exception):
-    def __init__(self, line: int) -> None:
+class _LimitError(Exception):
+    """A limit is passed: the sentence about it, and the line where."""
+
+    def __init__(self, say: Callable[[Origin], str], line: int) -> None:
+        self.say = say
         self.line = line
 
 
 class _Composer(yaml.SafeLoader):
-    """PyYAML up to its node graph, with a bounded depth; nothing is ever constructed by it."""
+    """PyYAML up to its node graph, bounded; nothing is ever constructed by it."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML keeps its table there
 
     depth = 0
+    count = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
+        self.count += 1
         if self.depth > MAX_DEPTH:
-            raise _TooDeepError(self.line + 1)
+            raise _LimitError(_too_deep, self.line + 1)
+        if self.count > MAX_NODES * 2:  # keys are counted here, and not below
+            raise _LimitError(_too_many, self.line + 1)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -130,9 +149,8 @@ def parse_yaml(text: str, source: str, *, lines: bool = True) -> Node | None:
     """
     try:
         graph = _compose(text)
-    except _TooDeepError as error:
-        where = Origin(source, error.line if lines else None)
-        raise ConfigError(f"{where}: nested more than {MAX_DEPTH} levels deep.") from None
+    except _LimitError as error:
+        raise ConfigError(error.say(Origin(source, error.line if lines else None))) from None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax_error(error, text, source, lines)) from None
     except yaml.reader.ReaderError as error:
@@ -183,9 +201,9 @@ class _Builder:
         origin = origin or self.origin(node.start_mark)
         self.count += 1
         if self.count > MAX_NODES:
-            raise ConfigError(f"{origin}: more than {MAX_NODES} values, aliases written out.")
+            raise ConfigError(_too_many(origin))
         if depth > MAX_DEPTH:
-            raise ConfigError(f"{origin}: nested more than {MAX_DEPTH} levels deep.")
+            raise ConfigError(_too_deep(origin))
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return Node(dict(self._items(node, depth)), origin)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":

@@ -145,6 +145,21 @@ class GivenProposals(Section):
     """Most proposals a picture at test."""
 
 
+class Proposals(Section):
+    """Files of proposals, for a `model.proposer` of type `given`."""
+
+    train: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Files that together hold the pictures of `data.train`: .mat as released with R-CNN, .npz as
+    `rfcn make-proposals` writes, or JSON. A relative path counts from the working directory."""
+    val: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The same for `data.val`."""
+    corners: Literal["x1y1x2y2", "y1x1y2x2", "xywh"]
+    """What the four numbers of a box are (the released Selective Search boxes: y1x1y2x2)."""
+    pixels: Literal["one_based", "zero_based", "half_open"]
+    """`one_based`: counted from 1, the last column and row belong to the box (MATLAB);
+    `zero_based`: the same from 0; `half_open`: from 0, they do not (`rfcn make-proposals`)."""
+
+
 Proposer = Annotated[RPN | GivenProposals, Field(discriminator="type")]
 
 

@@ -26,6 +26,7 @@ from rfcn.config.parts import (
     LightHead,
     NaiveFRCNN,
     PostProcess,
+    Proposals,
     Proposer,
     ResNetBackbone,
     RoIHead,
@@ -163,21 +164,6 @@ AnyOneModel = Annotated[Model | ClassRPN, Field(discriminator="type")]
 # ------------------------------------------------------------------------------------------ data
 
 
-class Proposals(Section):
-    """Files of proposals, for a `model.proposer` of type `given`."""
-
-    train: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Files that together hold the pictures of `data.train`: .mat as released with R-CNN, .npz as
-    `rfcn make-proposals` writes, or JSON. A relative path counts from the working directory."""
-    val: Annotated[tuple[str, ...], Field(min_length=1)]
-    """The same for `data.val`."""
-    corners: Literal["x1y1x2y2", "y1x1y2x2", "xywh"]
-    """What the four numbers of a box are (the released Selective Search boxes: y1x1y2x2)."""
-    pixels: Literal["one_based", "zero_based", "half_open"]
-    """`one_based`: counted from 1, the last column and row belong to the box (MATLAB);
-    `zero_based`: the same from 0; `half_open`: from 0, they do not (`rfcn make-proposals`)."""
-
-
 class Data(Section):
     """Which pictures, which classes, and how they are resized."""
 
@@ -290,6 +276,12 @@ class Train(Section):
     runaway step. Nothing turns it off, as in the published codes."""
     scheme: Scheme = Joint()
     """Whether RPN and head learn together or in turn."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What convolutions and products compute with; weights, losses and boxes are float32 in any
+    case. float16 scales its losses, and skips steps whose gradients it has no numbers for."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Follow the weights with a moving average, 0.9998 for one, and evaluate, draw and keep that.
+    Nothing: the weights themselves, as in the published codes."""
 
     @model_validator(mode="after")
     def _schedule(self) -> "Train":
@@ -344,6 +336,11 @@ class Runtime(Section):
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`."""
     seed: CountOrZero = 0
     """Drives initial weights, order, augmentation and sampling."""
+    compile: bool = False
+    """Let torch.compile translate backbone and dense layers: minutes once, then faster steps."""
+    activation_checkpointing: bool = False
+    """Forget the activations of residual blocks and compute them again for their gradients: a
+    fraction of the memory, about a third more time, for large pictures and batches."""
     timeout: Positive = 1800
     """Seconds that one of several processes (torchrun) waits for the others before it gives up."""
     log_every: Count = 20
@@ -372,6 +369,15 @@ class Config(Section):
             raise ValueError("model.proposer.type is given: data.proposals must name the files")
         if self.data.proposals is not None and not reads:
             raise ValueError("data.proposals is read by model.proposer.type: given only")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_compiled_is_called(self) -> "Config":
+        if self.runtime.compile and self.train.scheme.type == "alternating":
+            raise ValueError(
+                "runtime.compile translates a backbone as a whole, of which the stages of "
+                "train.scheme.type: alternating call parts: turn one of the two off"
+            )
         return self
 
     @model_validator(mode="after")

@@ -10,10 +10,9 @@ from typing import Any, TypeGuard
 
 from rfcn.datasets.findings import Findings
 from rfcn.errors import DataError
-from rfcn.filekind import kind_of, remedy_for
+from rfcn.filekind import MOST_JSON_BYTES, kind_of, remedy_for
 
-MAX_BYTES = 4_000_000_000
-"""Of a file; COCO's own has 470 million, and reading takes several times as much memory."""
+MAX_BYTES = MOST_JSON_BYTES
 
 Id = int | str
 """Of a picture, a category or an annotation: a whole number or a text, kept as it is."""

@@ -272,6 +272,7 @@ def _run(
         num_workers=workers,
         collate_fn=partial(_gathered, together),
         worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # it draws a seed, which must not come from the run's own
     )
     try:
         for batch, faults in loader:

@@ -8,7 +8,6 @@
 A fifth number of a box is its score. Which corners the other four are, the files do not say.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from rfcn.errors import DataError, MachineError, RFCNError
+from rfcn.filekind import read_json
 
 Corners = Literal["x1y1x2y2", "y1x1y2x2", "xywh"]
 Pixels = Literal["one_based", "zero_based", "half_open"]
@@ -125,7 +125,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     if isinstance(content, dict):
         return content
     found: dict[str, list[list[float]]] = {}

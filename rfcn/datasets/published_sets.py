@@ -113,9 +113,11 @@ PUBLISHED = {
 
 
 def at_mirror(published: PublishedSet, base: str) -> PublishedSet:
-    """The same set with its archives side by side under another address."""
+    """The same set with its archives side by side under another address, perhaps of this machine.
+    What they must be stays the same."""
     archives = tuple(
-        replace(one, url=f"{base.rstrip('/')}/{one.name}") for one in published.archives
+        replace(one, url=f"{base.rstrip('/')}/{one.name}", own_machine=True)
+        for one in published.archives
     )
     return replace(published, archives=archives)
 

@@ -96,14 +96,14 @@ def make_shapes(
     if kind != "shapes":
         settings["kind"] = kind
     manifest = folder / "shapes.json"
-    if manifest.is_file() and manifest.read_text() == json.dumps(settings):
+    if manifest.is_file() and manifest.read_text(encoding="utf-8") == json.dumps(settings):
         return folder
     manifest.unlink(missing_ok=True)
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     _write_set(folder, "train", range(train), seed, KINDS[kind])
     _write_set(folder, "val", range(train, train + val), seed, KINDS[kind])
-    manifest.write_text(json.dumps(settings))
+    manifest.write_text(json.dumps(settings), encoding="utf-8")
     return folder
 
 
@@ -210,7 +210,7 @@ def _write_set(folder: Path, name: str, numbers: Iterable[int], seed: int, kind:
         annotation = _annotation(file.name, scene)
         annotation.write(folder / "Annotations" / f"{id_}.xml", encoding="unicode")
     lines = "".join(f"{id_}\n" for id_ in ids)
-    (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(lines)
+    (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(lines, encoding="utf-8")
 
 
 def _annotation(filename: str, scene: Scene) -> ElementTree:

@@ -198,9 +198,10 @@ def _checked(names: Any, file: Path) -> tuple[str, ...]:
         raise DataError(f"{file}: `names` must be a list of classes, or number: name.")
     for name in names:
         if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
-            raise DataError(
-                f"{file}: {name!r:.40} is no name of a class. Write text, in quotes where it is "
-                "yes or no."
+            found = f"a {type(name).__name__}" if isinstance(name, list | dict) else repr(name)[:40]
+            raise DataError(  # a list of aliases of lists can be endless when it is written out
+                f"{file}: {found} is no name of a class. Write text, in quotes where it is yes or "
+                "no."
             )
     texts = tuple(str(name).strip() for name in names)
     twice = [name for name, times in Counter(texts).items() if times > 1]

@@ -70,8 +70,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> list[Path]:
-    """Delete what killed writers left in `folder`; returns what was deleted."""
-    leftovers = sorted(folder.glob(f"*{SUFFIX}"))
+    """Delete what killed writers left in `folder` and below it; returns what was deleted."""
+    leftovers = sorted(path for path in folder.rglob(f"*{SUFFIX}") if path.is_file())
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return leftovers

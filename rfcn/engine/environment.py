@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rfcn.engine.atomic import make_folder, remove_unfinished, write_atomically
+from rfcn.engine.atomic import SUFFIX, make_folder, remove_unfinished, write_atomically
 from rfcn.engine.checkpoint import checkpoints
 from rfcn.engine.lock import only_run_in
 from rfcn.errors import ConfigError
@@ -65,7 +65,7 @@ def create_run_folder(
         raise ConfigError("--resume keeps what is there and --overwrite deletes it: give one.")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file. Name a folder, new or empty.")
-    occupied = output.is_dir() and any(path.name != ".lock" for path in output.iterdir())
+    occupied = output.is_dir() and any(path.name not in _LEFT_AT_ONCE for path in output.iterdir())
     if resume and not checkpoints(output / "checkpoints"):
         raise ConfigError(
             f"--resume: {output} holds no checkpoint, so there is nothing to go on from. "
@@ -90,9 +90,12 @@ def create_run_folder(
 
 
 WRITTEN = (
-    *("config.yaml", "environment.json", "train.log", "metrics.jsonl", "failure.json"),
+    *("environment.json", "train.log", "metrics.jsonl", "failure.json"),
     *("tensorboard", "checkpoints", "weights", "eval", "pictures"),
+    "config.yaml",  # the last to be deleted: by it a folder is known as that of a run
 )
+_LEFT_AT_ONCE = (".lock", f"config.yaml{SUFFIX}")
+"""What is in the folder of a run that was killed before it had written anything."""
 
 
 def _empty(output: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rfcn.engine.atomic import write_atomically
 from rfcn.engine.console import Console
 from rfcn.engine.tensorboard import TensorBoard
 
@@ -53,6 +54,7 @@ class RunLog:
         iterations: int,
         every: int = 20,
         start_step: int = 0,
+        before: Mapping[str, Any] | None = None,
         tensorboard: bool = True,
         console: bool = True,
     ) -> None:
@@ -60,6 +62,7 @@ class RunLog:
 
         Args:
             iterations: the last step, for the time left.
+            before: the `state` of the log after `start_step`, for lines as of an undisturbed run.
             tensorboard: write folder/tensorboard too; says so once where that fails.
             console: also speak on the terminal.
         """
@@ -71,7 +74,10 @@ class RunLog:
         self._began = time.monotonic()
         self._window = _Window()
         self._dead: dict[str, int] = {}
-        self._images = _drop_later_steps(folder / "metrics.jsonl", start_step)
+        self._written, self._images = _drop_later_steps(folder / "metrics.jsonl", start_step)
+        if before is not None:
+            self._images = before["images"]
+            self._window = _Window(**before["window"])
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._text: TextIO = (folder / "train.log").open("a", encoding="utf-8")
         self._console = Console(iterations, start_step) if console else None
@@ -96,6 +102,10 @@ class RunLog:
         if record.step % self._every == 0 or record.step == self._until:
             self._write(record)
             self._window = _Window()
+
+    def state(self) -> dict[str, Any]:
+        """What is known of the steps since the last line, as a checkpoint can hold it."""
+        return {"images": self._images, "window": self._window.state()}
 
     def stage(self, number: int, *, of: int, until: int) -> None:
         """Steps up to `until` belong to stage `number`, from 1, and are written so."""
@@ -164,7 +174,10 @@ class RunLog:
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
         }
-        self._metrics.write(json.dumps(finite) + "\n")
+        line = json.dumps(finite)
+        if line in self._written:  # of an evaluation that was measured, and not yet kept
+            return
+        self._metrics.write(line + "\n")
         self._metrics.flush()
 
     def _remember(self, line: str) -> None:
@@ -188,11 +201,22 @@ class RunLog:
 class _Window:
     """Sums over the steps since the last line, kept on the device."""
 
-    def __init__(self) -> None:
-        self.steps = 0
-        self._numbers: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}
+    def __init__(
+        self,
+        steps: int = 0,
+        numbers: Mapping[str, float] | None = None,
+        sums: Mapping[str, float] | None = None,
+    ) -> None:
+        """Begin with nothing, or with the `state` of another."""
+        self.steps = steps
+        self._numbers = dict(numbers or {})
+        self._sums = {name: torch.tensor(total) for name, total in (sums or {}).items()}
         self._last: StepRecord | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Its sums, as numbers."""
+        sums = {name: total.item() for name, total in self._sums.items()}
+        return {"steps": self.steps, "numbers": dict(self._numbers), "sums": sums}
 
     def add(self, record: StepRecord) -> None:
         numbers = {
@@ -256,10 +280,11 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _drop_later_steps(path: Path, start_step: int) -> int:
-    """Drop lines past `start_step`, and a line cut by a crash; returns the pictures seen so far."""
+def _drop_later_steps(path: Path, start_step: int) -> tuple[set[str], int]:
+    """Drop lines past `start_step`, and a line cut by a crash; returns the others, and the pictures
+    seen so far."""
     if not path.exists():
-        return 0
+        return set(), 0
     kept, images = [], 0
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -269,5 +294,6 @@ def _drop_later_steps(path: Path, start_step: int) -> int:
         if values["step"] <= start_step:
             kept.append(line)
             images = values.get("images", images)
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    return images
+    text = "".join(f"{line}\n" for line in kept)
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return set(kept), images

@@ -25,6 +25,10 @@ class QuietLog:
     def step(self, record: StepRecord) -> None:
         """Nothing: the process that leads writes the losses of all."""
 
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
     def stage(self, number: int, *, of: int, until: int) -> None:
         """Nothing."""
 

@@ -1,12 +1,28 @@
-"""What may change when a run goes on: little, and it is said."""
+"""From where a run goes on, and what may change then: little, and it is said."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+from rfcn.engine.checkpoint import load_checkpoint, newest_good, path_of
+from rfcn.engine.distributed import World
 from rfcn.errors import ConfigError
 
 CHANGEABLE = ("data.root", "data.workers", "eval", "runtime")
 """Keys, or sections, that do not touch what is learned."""
+
+
+def find_checkpoint(
+    folder: Path, world: World, say: Callable[[str], object]
+) -> dict[str, Any] | None:
+    """The newest good checkpoint, as the process that leads finds it; the same one for all.
+
+    Raises:
+        WeightsError: see `newest_good`; or this process cannot read what that one could.
+    """
+    state = newest_good(folder, say) if world.leads else None
+    step = world.share(None if state is None else state["step"])
+    return state if world.leads or step is None else load_checkpoint(path_of(folder, step))
 
 
 def check_same_config(
@@ -31,6 +47,20 @@ def check_same_config(
             + ". Undo them, or start a new run in another --output."
         )
     return list(lines.values())
+
+
+def change_of_processes(before: int | None, now: int) -> list[str]:
+    """What is to be said aloud where a run goes on with another number of processes.
+
+    Args:
+        before: how many took its last step; None where a checkpoint does not say.
+    """
+    if before in (None, now):
+        return []
+    return [
+        f"processes: {before} -> {now}. The steps stay the same, pictures, rate and all; sums in "
+        "another order may change the last digits of a weight."
+    ]
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,25 +3,21 @@
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch import nn
 
 from rfcn.engine import failure
-from rfcn.engine.distributed import World
 from rfcn.engine.logging import StepRecord
 from rfcn.engine.optimizer import set_lr
 from rfcn.engine.quiet_log import Log
 from rfcn.engine.schedule import Schedule
 from rfcn.engine.signals import StopRequest, stop_on_signals
+from rfcn.engine.step import ALONE, Batch, Found, Manner, find_gradients, take_step
 from rfcn.errors import DataError, MachineError, NumericalError
-from rfcn.structures import ImageBatch, Target
-
-Batch = tuple[ImageBatch, list[Target]]
 
 
 @dataclass(frozen=True)
@@ -39,18 +35,6 @@ class Milestones:
     """Steps between two evaluations; the last step always has one. 0: only that one."""
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How a step is taken."""
-
-    max_gradient_norm: float | None = None
-    """Longer gradients are shortened to it (2-norm over all parameters)."""
-    pieces: int = 1
-    """Batches of the loader that make one step: their gradients add up."""
-    world: World = field(default_factory=World)
-    """The processes that take each step together."""
-
-
 def train(
     model: nn.Module,
     loader: Iterable[Batch],
@@ -60,7 +44,7 @@ def train(
     log: Log,
     milestones: Milestones,
     start_step: int = 0,
-    manner: Manner = Manner(),
+    manner: Manner = ALONE,
 ) -> signal.Signals | None:
     """Train `model` in place, on the device it is on, from `start_step` to the schedule's end.
 
@@ -77,6 +61,8 @@ def train(
     Raises:
         NumericalError: a loss or the gradient is not finite, or the loss exceeds
             `failure.DIVERGED`. The step is not taken; `failure.json` in the run folder has details.
+            In float16 steps whose gradients alone are not finite are skipped, which is said, and
+            only `precision.MOST_SKIPPED` of them in a row are an error.
         DataError: `loader` yields nothing.
         MachineError: out of memory; the state of the last whole step is saved first.
     """
@@ -98,49 +84,53 @@ def train(
 
             lr = schedule.lr_at(step)
             set_lr(optimizer, lr)
-            optimizer.zero_grad()
             with _saving_when_out_of_memory(step, saved, pieces, milestones.save):
-                losses = _gradients(wrapped, pieces, world)
-            norm = clip_grad_norm_(model.parameters(), manner.max_gradient_norm or float("inf"))
-            total = torch.stack(list(losses.values())).sum()
-            loss, gradient_norm = torch.stack([total, norm]).tolist()  # the only sync
-            if not failure.step_is_good(loss, gradient_norm):
-                details = failure.report(
-                    step,
-                    lr=lr,
-                    losses=losses,
-                    gradient_norm=gradient_norm,
-                    pieces=pieces,
-                    before=loss_history,
-                )
-                log.failure(details)
-                raise NumericalError(failure.describe(details))
-            optimizer.step()
+                found = find_gradients(wrapped, optimizer, pieces, manner)
+            if found.overflowed and manner.precision.may_skip:
+                log.say(f"step {step}: {manner.precision.skip()}")
+            elif not found.is_good:
+                why = manner.precision.give_up() if found.overflowed else ""
+                raise _lost(step, lr, found, pieces, loss_history, log=log, why=why)
+            else:
+                take_step(optimizer, manner)
 
-            loss_history.append(loss)
-            images = sum(len(batch) for batch, _ in pieces)
+            loss_history.append(found.loss)
             times = loaded - began, monotonic() - began
-            log.step(StepRecord(step, lr, loss, losses, gradient_norm, images, *times))
+            log.step(_record(step, lr, found, pieces, times))
             if _between_steps(model, step, schedule.iterations, milestones):
                 saved = step
     return None
 
 
-def _gradients(model: nn.Module, pieces: Sequence[Batch], world: World) -> dict[str, Tensor]:
-    """Add the gradients of a step to the parameters of a wrapped model; the losses of the step,
-    over all pieces and processes."""
-    device = next(model.parameters()).device
-    summed: dict[str, Tensor] = {}
-    for number, (batch, targets) in enumerate(pieces, start=1):
-        with nullcontext() if number == len(pieces) else world.alone(model):
-            losses = model(batch.to(device), [each.to(device) for each in targets])
-            # averaging divides the gradients by the number of processes
-            weighted = torch.stack(list(losses.values())) * batch.share
-            (weighted.sum() * world.size).backward()
-        for name, value in zip(losses, weighted.detach(), strict=True):
-            summed[name] = summed[name] + value if name in summed else value
-    everywhere = world.total(torch.stack(list(summed.values())))
-    return dict(zip(summed, everywhere, strict=True))
+def _lost(
+    step: int,
+    lr: float,
+    found: Found,
+    pieces: Sequence[Batch],
+    before: Sequence[float],
+    *,
+    log: Log,
+    why: str,
+) -> NumericalError:
+    """The error that ends a run whose step is not to be taken, its numbers being kept."""
+    details = failure.report(
+        step,
+        lr=lr,
+        losses=found.losses,
+        gradient_norm=found.gradient_norm,
+        pieces=pieces,
+        before=before,
+    )
+    log.failure(details)
+    return NumericalError(failure.describe(details) + why)
+
+
+def _record(
+    step: int, lr: float, found: Found, pieces: Sequence[Batch], times: tuple[float, float]
+) -> StepRecord:
+    """A step for the log. times: seconds that it waited for data, and that it took."""
+    images = sum(len(batch) for batch, _ in pieces)
+    return StepRecord(step, lr, found.loss, found.losses, found.gradient_norm, images, *times)
 
 
 def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -150,13 +140,15 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
         DataError: there are none.
     """
     while True:
-        empty = True
-        with torch.random.fork_rng(devices=[]):  # DataLoader draws a seed when it begins
+        # A DataLoader draws a seed when it begins, some only with their first batch. A run that is
+        # resumed begins once more: dropout must draw there what it would have drawn.
+        with torch.random.fork_rng(devices=[]):
             batches = iter(loader)
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty:
+            first = next(batches, None)
+        if first is not None:
+            yield first
+            yield from batches
+        else:
             raise DataError(
                 "the training loader yields no batch: the data set is empty, or smaller than one "
                 "batch. Check the sets of data.train, or lower train.batch_size."

@@ -1,10 +1,12 @@
 """The deployable weights: a folder with `model.safetensors` and the same facts in `config.json`.
 
 The header of `model.safetensors` carries one JSON text under the key `rfcn`:
-`{"format": 2, "classes": [...], "config": {...}, "metrics": {...}}`. The file is complete without
-its neighbour; `config.json` is for people.
+`{"format": 2, "classes": [...], "config": {...}, "metrics": {...}, "sha256": "..."}`. The file is
+complete without its neighbour; `config.json` is for people. The digest is that of the names and
+bytes of all tensors: whoever downloads or copies the file is told of a bit that has changed.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -19,11 +21,13 @@ from torch import Tensor, nn
 from rfcn.engine.atomic import make_folder, write_atomically
 from rfcn.engine.finite import first_non_finite
 from rfcn.errors import NumericalError, WeightsError
-from rfcn.filekind import kind_of, remedy_for
+from rfcn.filekind import kind_of, origin_of, remedy_for
 
 FORMAT = 2
 """2: the rows of the head's maps lie bin by bin; in 1 they lay class by class."""
 FILE = "model.safetensors"
+WRAPPERS = ("module.", "_orig_mod.")
+"""What torch puts before the names of a model that is wrapped for processes, or compiled."""
 
 
 def save_weights(folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
@@ -43,11 +47,11 @@ def save_weights(folder: Path, state: Mapping[str, Tensor], metadata: Mapping[st
     bad = first_non_finite(state)
     if bad is not None:
         raise NumericalError(f"the weights were not written to {folder}: {bad} is not finite.")
-    facts = {"format": FORMAT, **metadata}
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in state.items()
     }
+    facts = {"format": FORMAT, **metadata, "sha256": _digest(tensors)}
     make_folder(folder)
     path = folder / FILE
     content = save(tensors, metadata={"rfcn": json.dumps(facts)})
@@ -61,7 +65,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a weights folder, or the safetensors file in it: (state dict on the CPU, metadata).
 
     Raises:
-        WeightsError: missing, not ours, not safetensors, cut short, too new or not finite.
+        WeightsError: missing, not ours, not safetensors, damaged, too new or not finite.
     """
     file = path / FILE if path.is_dir() else path
     kind = kind_of(file)
@@ -72,11 +76,15 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     if kind in ("a PyTorch file", "a pickle"):
         raise WeightsError(
-            f"{file} is {kind}, not safetensors. The weights of a run are in RUN/weights/; "
-            "checkpoints are for --resume, and files of other programs must be converted first."
+            f"{file} is {kind}, not safetensors. "
+            + (
+                origin_of(file)
+                or "The weights of a run are in RUN/weights/; checkpoints are for --resume."
+            )
         )
     if kind != "a safetensors file":
-        raise WeightsError(f"{file} holds no weights but is {kind}. {remedy_for(kind)}".rstrip())
+        hint = remedy_for(kind) or origin_of(file)
+        raise WeightsError(f"{file} holds no weights but is {kind}. {hint}".rstrip())
     try:
         state, facts = _read_file(file)
     except (SafetensorError, OSError) as error:
@@ -84,6 +92,11 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{file} is damaged or cut short ({error}). Copy or download it again."
         ) from error
     metadata = _parse_facts(file, facts)
+    if metadata.pop("sha256", None) not in (None, _digest(state)):
+        raise WeightsError(
+            f"{file} is damaged: its tensors are not those whose sha256 it carries. Copy or "
+            "download it again."
+        )
     bad = first_non_finite(state)
     if bad is not None:
         raise WeightsError(f"{file} is useless: {bad} holds NaN or infinity.")
@@ -91,13 +104,15 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give `model` the weights, all of them or none. A `module.` before every key is dropped.
+    """Give `model` the weights, all of them or none, in its own precision.
+
+    What wrappers (several processes, a moving average, a compiled model) put before every name, or
+    beside the weights, is dropped.
 
     Raises:
         WeightsError: names or shapes differ; the first five are shown, nothing is loaded.
     """
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = _unwrapped(state)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
@@ -134,8 +149,28 @@ def check_classes(expected: Sequence[str], found: Sequence[str]) -> None:
     raise WeightsError(
         "the weights were trained for other classes, or for the same in another order:\n"
         + "\n".join(rows)
-        + "\nUse the class list of the weights, or train new weights for this one."
+        + "\nUse the class list of the weights, or train new weights for this one: "
+        "train.start_from takes over what is known of it."
     )
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without what torch's DistributedDataParallel, AveragedModel or compile add to names."""
+    bare = {name: tensor for name, tensor in state.items() if name != "n_averaged"}
+    while bare and (
+        wrapper := next((one for one in WRAPPERS if all(name.startswith(one) for name in bare)), "")
+    ):
+        bare = {name.removeprefix(wrapper): tensor for name, tensor in bare.items()}
+    return bare
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Of names and bytes, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
+        found.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

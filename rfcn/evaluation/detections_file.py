@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rfcn.errors import DataError
+from rfcn.filekind import read_json
 from rfcn.structures import Detections
 
 FORMAT = 1
@@ -67,7 +68,7 @@ def load_detections(path: str | Path, class_names: Sequence[str]) -> dict[str, D
 
 def _read_pictures(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a file of detections: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("pictures"), list):

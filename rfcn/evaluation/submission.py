@@ -12,6 +12,7 @@ import torch
 
 from rfcn.errors import DataError
 from rfcn.evaluation.detections_file import load_detections
+from rfcn.filekind import read_json
 from rfcn.structures import Detections
 
 Id = int | str
@@ -61,7 +62,7 @@ def load_coco_results(path: Path, naming: Naming) -> dict[str, Detections]:
     of an unknown picture or category.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_json(path)
     except (OSError, ValueError) as fault:
         raise DataError(f"{path}: cannot be read as COCO results: {fault}") from None
     if not isinstance(results, list):

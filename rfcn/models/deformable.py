@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
@@ -32,13 +33,15 @@ class DeformableConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [N, C, H, W] -> [N, C', H', W'], the shape of the plain convolution."""
+        # In float32 at least: 16 bits would move the taps, and on CPUs there is no such kernel.
+        full = torch.promote_types(x.dtype, torch.float32)
         found: Tensor = deform_conv2d(
-            x,
-            self.offset(x),
-            self.weight,
-            self.bias,
+            x.to(full),
+            self.offset(x).to(full),
+            self.weight.to(full),
+            None if self.bias is None else self.bias.to(full),
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
         )
-        return found
+        return found.to(x.dtype)

@@ -1,14 +1,23 @@
 """Foreign weights for a backbone: found, downloaded or refused in words."""
 
+import errno
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor
 
+from rfcn.download import RemoteFile, digest_of, download
 from rfcn.errors import MachineError, WeightsError
 from rfcn.models.resnet import ResNet
 from rfcn.models.vgg import VGG16
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_ENUM = "IMAGENET1K_V1"
 """torchvision's weights whose recipe is closest to those the paper started from."""
@@ -16,6 +25,7 @@ UNUSED = ".num_batches_tracked"
 """Live batch norm counts its batches; older files, torchvision's own among them, do not."""
 NEW = ".offset."
 """In the name of layers that no classification network has (see `DeformableConv2d`)."""
+_MIB = 2**20
 
 
 def load_backbone(backbone: ResNet | VGG16, weights: str) -> list[str]:
@@ -32,7 +42,7 @@ def load_backbone(backbone: ResNet | VGG16, weights: str) -> list[str]:
 
     Raises:
         MachineError: a download failed. WeightsError: the file, or the download cache's copy, is
-            missing, broken or does not fit.
+            missing, broken, not the published one, or does not fit.
     """
     if weights == "imagenet" or weights.startswith("IMAGENET1K_"):
         state = _download(backbone.architecture, DEFAULT_ENUM if weights == "imagenet" else weights)
@@ -86,20 +96,53 @@ def _download(architecture: str, name: str) -> dict[str, Tensor]:
             f"model.backbone.weights: torchvision has no {name} for {architecture}; "
             f"it has {', '.join(enum.__members__)}."
         )
-    weights = enum[name]
+    remote = _remote(enum[name])
+    with _cache(remote.name) as folder:
+        path = folder / remote.name
+        if not path.is_file():
+            try:
+                download(remote, folder)
+            except MachineError as fault:
+                raise MachineError(
+                    f"{str(fault).rstrip('.')}; or set model.backbone.weights to the path of a "
+                    "copy, or to none to start from random weights."
+                ) from None
+        elif not digest_of(path, remote).startswith(remote.digest):
+            raise WeightsError(
+                f"{path} is not the published file: its SHA256 does not begin with "
+                f"{remote.digest}. It may be truncated; delete it to have it downloaded again."
+            )
+        return _read(path)
+
+
+def _remote(weights: torchvision.models.WeightsEnum) -> RemoteFile:
+    """What torchvision states of its files: the address, in whose name the SHA256 begins, and the
+    size in MiB to three decimals."""
+    name = Path(weights.url).stem
+    size = round(weights.meta["_file_size"] * _MIB)
+    return RemoteFile(weights.url, size, name.rpartition("-")[2], "sha256", slack=_MIB // 1000)
+
+
+@contextmanager
+def _cache(name: str) -> Iterator[Path]:
+    """PyTorch's own folder of downloads; or, where it has no file of this name and none can be
+    written there, a folder that lasts as long as this."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except Exception as error:  # of the network, of the hash, or of a broken file
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        cached = folder / Path(weights.url).name
-        if cached.is_file():  # only whole downloads get there, so it was put there by other means
-            raise _unreadable(cached, error, "delete it to have it downloaded again") from error
-        raise MachineError(
-            f"cannot download {weights.url} ({_reason(error)}). Put the file into {folder} "
-            "yourself, or set model.backbone.weights to the path of a copy, or to none to start "
-            "from random weights."
-        ) from error
-    return state
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / name).is_file() and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        with tempfile.TemporaryDirectory(prefix="rfcn-") as temporary:
+            logger.warning(
+                "%s cannot be written (%s): downloaded weights are not kept. Set TORCH_HOME to a "
+                "folder that can be.",
+                folder,
+                fault.strerror,
+            )
+            yield Path(temporary)
+    else:
+        yield folder
 
 
 def _read(path: Path) -> dict[str, Tensor]:

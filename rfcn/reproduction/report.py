@@ -83,10 +83,10 @@ def write_table(table: Table, outcomes: Sequence[Outcome], folder: Path) -> None
     """folder/table.md, table.csv, table.json and table.png."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = table_cells(table, outcomes)
-    (folder / "table.md").write_text(markdown(table, lines))
+    (folder / "table.md").write_text(markdown(table, lines), encoding="utf-8")
     text = io.StringIO()
     csv.writer(text).writerows([HEADER, *lines])
-    (folder / "table.csv").write_text(text.getvalue())
+    (folder / "table.csv").write_text(text.getvalue(), encoding="utf-8")
     rows = [
         {
             "system": row.title,
@@ -98,7 +98,7 @@ def write_table(table: Table, outcomes: Sequence[Outcome], folder: Path) -> None
         for row in table.rows
     ]
     facts = {"title": table.title, "rows": rows, "unmet": unmet_margins(table, outcomes)}
-    (folder / "table.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "table.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     write_image(folder / "table.png", plot(table, outcomes))
 
 

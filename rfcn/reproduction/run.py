@@ -85,7 +85,7 @@ def run_row(
     done = folder / "outcome.json"
     if done.is_file():
         say(f"{row.name}, seed {config.runtime.seed}: done before")
-        return Outcome(**json.loads(done.read_text()))
+        return Outcome(**json.loads(done.read_text(encoding="utf-8")))
     say(f"{row.name}, seed {config.runtime.seed}: {row.title}")
     resume = bool(checkpoints(folder / "checkpoints"))
     result = run_experiment(config, folder, resume=resume, overwrite=not resume)
@@ -98,7 +98,7 @@ def run_row(
         images=_images_seen(folder),
         train_seconds=_train_seconds(folder, config.train.batch_size),
         test_seconds=_test_seconds(folder, config),
-        commit=json.loads((folder / "environment.json").read_text()).get("commit"),
+        commit=json.loads((folder / "environment.json").read_text(encoding="utf-8")).get("commit"),
     )
     text = json.dumps(asdict(outcome), indent=1) + "\n"
     write_atomically(done, lambda file: file.write(text.encode()))
@@ -108,7 +108,9 @@ def run_row(
 def read_outcomes(table: Table, folder: Path) -> list[Outcome]:
     """What earlier commands measured of a table, in its order; of all rows, asked for or not."""
     files = [file for row in table.rows for file in folder.glob(f"{row.name}/seed*/outcome.json")]
-    return sorted((Outcome(**json.loads(file.read_text())) for file in files), key=_seed)
+    return sorted(
+        (Outcome(**json.loads(file.read_text(encoding="utf-8"))) for file in files), key=_seed
+    )
 
 
 def _seed(outcome: Outcome) -> int:
@@ -142,7 +144,7 @@ def _search(config: Config) -> None:
 
 
 def _log_lines(folder: Path) -> list[dict]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return [line for line in lines if "time/step" in line]
 
 

@@ -86,6 +86,7 @@ def test_yolo_folders_are_checked_too(tmp_path: Path) -> None:
     ]
 
 
+# L11
 def test_l11_ctrl_c_leaves_the_report_of_what_was_seen(
     shapes: Path,
     tmp_path: Path,

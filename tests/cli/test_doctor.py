@@ -47,6 +47,7 @@ def test_plain_operators_are_a_note_where_they_matter(
     assert found["operators, cuda"].state == ("note" if gpu else "ok")
 
 
+# S1
 def test_s1_a_broken_pair_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,27 @@ def test_missing_packages_say_what_to_type(
     shown = capsys.readouterr().out
     assert "pip install safetensors" in shown
     assert "pip install opencv-python-headless" in shown
+
+
+# S2
+def test_s2_what_one_feature_needs_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = environment.version
+
+    def without(package: str) -> str:
+        if package in doctor.FEATURES:
+            raise PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(doctor, "_version_of", lambda path: "1")
+    monkeypatch.setattr(doctor, "_operators", lambda: iter(()))
+    monkeypatch.setattr(environment, "version", without)
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for package in doctor.FEATURES:
+        assert f"{package}: only " in shown
+        assert f"pip install {package}\n" in shown
 
 
 def test_without_torch_the_rest_is_still_examined(monkeypatch: pytest.MonkeyPatch) -> None:

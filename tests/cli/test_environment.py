@@ -16,6 +16,7 @@ def test_this_machine_passes() -> None:
     environment.check_torchvision()
 
 
+# L12
 @pytest.mark.parametrize("version", [(3, 10, 9), (2, 7, 18)])
 def test_l12_old_python(version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", version)
@@ -23,6 +24,7 @@ def test_l12_old_python(version: tuple[int, ...], monkeypatch: pytest.MonkeyPatc
         environment.check_python()
 
 
+# L12
 @pytest.mark.parametrize("version", ["2.10.0", "1.13.1+cu117", "2.9.0a0"])
 def test_l12_old_torch(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "version", lambda package: version)
@@ -47,6 +49,7 @@ def test_missing_packages_say_what_to_type(monkeypatch: pytest.MonkeyPatch) -> N
         environment.check_torch()
 
 
+# S1
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -76,6 +79,7 @@ def test_missing_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
         environment.check_torchvision()
 
 
+# S2
 @pytest.mark.parametrize(
     ("module", "package"),
     [("cv2", "opencv-python-headless"), ("PIL", "pillow"), ("matplotlib", "matplotlib")],

@@ -1,7 +1,10 @@
 """`rfcn eval`: the figures of training again, from the weights or from the saved detections."""
 
 import json
+import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from rfcn.cli.eval import _recall
 from rfcn.cli.main import main
 from rfcn.config import schema
+from rfcn.engine.signals import StopRequest
 from rfcn.errors import ConfigError
 
 
@@ -129,6 +133,38 @@ def test_a_map_below_the_floor_ends_with_1(trained_run, capsys: pytest.CaptureFi
 # ------------------------------------------------------------------------------------------ faults
 
 
+# L11
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_l11_stopped_on_the_way(
+    trained_run,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check = StopRequest.check
+
+    def after_the_first_picture(self: StopRequest) -> None:
+        os.kill(os.getpid(), number)
+        check(self)
+
+    monkeypatch.setattr(StopRequest, "check", after_the_first_picture)
+    words = ["eval", "-w", str(trained_run.weights), "-o", str(tmp_path)]
+    assert main(words) == code
+    partial = tmp_path / "eval" / "detections_partial.json"
+    said = capsys.readouterr().out
+    assert f"1 of 3 pictures are in {partial}" in said
+    assert "give the command again" in said
+    assert len(json.loads(partial.read_text())["pictures"]) == 1
+    assert [file.name for file in partial.parent.iterdir()] == [partial.name]
+
+    monkeypatch.undo()
+    assert main([*words, "--no-report"]) == 0
+    assert not partial.exists()
+
+
+# L6
 def test_l6_no_weights_are_ever_made_up(fault, tmp_path: Path, trained_run) -> None:
     assert "-w/--weights" in fault("eval", "-o", tmp_path / "out", code=2)
     message = fault("eval", "-w", tmp_path / "absent", code=4)
@@ -175,6 +211,19 @@ def test_broken_detections(fault, trained_run, tmp_path: Path) -> None:
     assert f"{file}: is not a file of detections" in fault(*words, code=3)
 
 
+# S2
+@pytest.mark.parametrize("tool", ["pycocotools", "faster-coco-eval"])
+def test_s2_a_tool_of_coco_that_is_missing(
+    fault, trained_run, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    monkeypatch.setitem(sys.modules, tool.replace("-", "_"), None)
+    file = trained_run.output / "eval" / "detections.json"
+    words = ("eval", "-w", trained_run.weights, "--detections", file, "--set", "eval.metric=coco")
+    message = fault(*words, f"eval.coco_tool={tool}", code=6)
+    assert f"eval.coco_tool: {tool} is not installed" in message
+
+
+# L3
 def test_l3_no_such_device(fault, trained_run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     message = fault("eval", "-w", trained_run.weights, "--device", "cuda:1", code=6)

@@ -116,6 +116,7 @@ def test_score_maps(infer, trained_run, tmp_path: Path) -> None:
     assert not list((tmp_path / "seen").glob("*9999*"))
 
 
+# L8
 def test_l8_equal_stems(infer, trained_run, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -125,6 +126,7 @@ def test_l8_equal_stems(infer, trained_run, tmp_path: Path) -> None:
     assert outputs(tmp_path / "seen") == ["a.jpg", "a_2.jpg", "detections.json", "infer.json"]
 
 
+# L8
 def test_l8_a_folder_of_pictures_is_never_written_to(fault, trained_run, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -138,6 +140,7 @@ def test_l8_a_folder_of_pictures_is_never_written_to(fault, trained_run, tmp_pat
     assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
 
 
+# L8
 def test_l8_its_own_copies_as_input_stay_as_they_are(infer, trained_run, tmp_path: Path) -> None:
     infer(trained_run.pictures[0])
     seen = tmp_path / "seen"
@@ -363,6 +366,7 @@ def test_wishes_that_cannot_be(
     assert not (tmp_path / "seen").exists()
 
 
+# L6
 def test_l6_no_weights(fault, trained_run, tmp_path: Path) -> None:
     picture = trained_run.pictures[0]
     assert "-w/--weights" in fault("infer", "-i", picture, code=2)
@@ -375,6 +379,7 @@ def test_l6_no_weights(fault, trained_run, tmp_path: Path) -> None:
     assert not (tmp_path / "seen").exists()
 
 
+# L7
 @pytest.mark.parametrize("text", ["1.7", "nan", "-0.1", "half"])
 def test_l7_thresholds_out_of_range(fault, text: str) -> None:
     message = fault("infer", "-w", "x", "-i", "y", f"--threshold={text}", code=2)
@@ -388,12 +393,14 @@ def test_score_maps_of_no_detection(fault, text: str) -> None:
     assert f"argument --score-maps: '{text}' is not a whole number from 0 on" in message
 
 
+# L3
 def test_l3_no_such_device(fault, trained_run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     words = ("infer", "-w", trained_run.weights, "-i", trained_run.pictures[0], "-o", "never")
     assert "--device cpu" in fault(*words, "--device", "cuda", code=6)
 
 
+# L5
 def test_l5_output_is_a_file(fault, trained_run, tmp_path: Path) -> None:
     words = ("infer", "-w", trained_run.weights, "-i", trained_run.pictures[0])
     assert "is a file" in fault(*words, "-o", trained_run.config, code=2)

@@ -1,5 +1,6 @@
 """The command-line shell: parsing, ending, streams. Rows L and S of the table of faults."""
 
+import ast
 import importlib
 import os
 import signal
@@ -17,6 +18,11 @@ from rfcn.cli.main import COMMANDS, PIPE_CLOSED, STOPPED, Command, main, run_com
 from rfcn.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
+SHELL = (
+    *("rfcn/cli/__init__.py", "rfcn/cli/main.py", "rfcn/cli/environment.py"),
+    *(f"tools/{file.name}" for file in sorted((ROOT / "tools").glob("*.py"))),
+)
+"""What runs before the versions of Python and torch are looked at."""
 
 
 @pytest.fixture
@@ -30,6 +36,10 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     return module
 
 
+def imported_nothing(name: str, package: str | None = None) -> ModuleType:
+    raise AssertionError(f"{name} is imported before the versions are looked at")
+
+
 def raising(error: BaseException) -> object:
     def run(args: object) -> int:
         raise error
@@ -37,6 +47,7 @@ def raising(error: BaseException) -> object:
     return run
 
 
+# L1
 def test_l1_no_arguments_show_help_with_three_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     shown = capsys.readouterr().err
@@ -81,6 +92,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+# L1
 def test_l1_a_command_that_needs_arguments_shows_its_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +102,7 @@ def test_l1_a_command_that_needs_arguments_shows_its_help(
     assert "usage: rfcn train" in capsys.readouterr().err
 
 
+# L2
 @pytest.mark.parametrize(
     ("words", "near"),
     [
@@ -140,12 +153,14 @@ def test_arguments_and_exit_code_pass_through(command: ModuleType) -> None:
     assert main(["probe", "--score", "7"]) == 7
 
 
+# L11
 def test_l11_interrupted(command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     command.run = raising(KeyboardInterrupt())  # type: ignore[attr-defined]
     assert run_command("probe", []) == STOPPED == 130
     assert "Traceback" not in capsys.readouterr().err
 
 
+# S2
 def test_s2_a_missing_module_names_the_package(
     command: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +172,7 @@ def test_s2_a_missing_module_names_the_package(
         run_command("probe", [])
 
 
+# S1
 def test_s1_a_broken_torchvision_ends_in_one_paragraph(
     command: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,23 +192,48 @@ def test_s1_a_broken_torchvision_ends_in_one_paragraph(
     assert message.count("\n") == 1
 
 
+# L12
 def test_l12_an_old_python_gets_one_line_before_anything_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(importlib, "import_module", imported_nothing)
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     assert main(["train", "-c", "x"]) == 6
-    assert capsys.readouterr().err.startswith("error: Python 3.9 is too old: 3.11 or newer")
+    said = capsys.readouterr().err
+    assert said.startswith("error: Python 3.9 is too old: 3.11 or newer")
+    assert said.count("\n") == 1
 
 
+# L12
+@pytest.mark.parametrize("name", ["rfcn/__init__.py", "rfcn/errors.py", *SHELL])
+def test_l12_what_says_so_is_read_by_an_old_python(name: str) -> None:
+    ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+# L12
 def test_l12_an_old_torch(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rfcn.cli.environment.version", lambda package: "2.3.1+cpu")
+    monkeypatch.setattr(importlib, "import_module", imported_nothing)
     assert main(["train", "-c", "x"]) == 6
-    assert "torch 2.3.1+cpu is too old: 2.11 or newer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("error: torch 2.3.1+cpu is too old: 2.11 or newer")
+    assert said.count("\n") == 1
 
 
 # ------------------------------------------------------------------------- in a process of its own
+
+
+PLAIN = {
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "",
+    "COLUMNS": "20",
+    "FORCE_COLOR": "",
+}
+"""The variables of a narrow terminal of ASCII."""
 
 
 def run_tool(
@@ -209,37 +250,56 @@ def run_tool(
     )
 
 
+# L9
 def test_l9_the_reader_went_away() -> None:
     done = run_tool(["--schema"], shell_tail="| true")
     assert done.stderr.strip() == f"code {PIPE_CLOSED}"
 
 
+# L9
 def test_l9_stdout_is_closed() -> None:
     assert run_tool([], shell_tail=">&-").stderr.strip() == "code 0"
 
 
-def test_l9_s7_an_ascii_terminal_gets_ascii_and_no_escape_codes(tmp_path: Path) -> None:
+# L9, S7, C8: the file is UTF-8, whatever the terminal is
+def test_l9_s7_a_narrow_ascii_terminal_gets_ascii_and_no_escape_codes(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("data: {classes: [café]}", encoding="utf-8")
-    done = run_tool(
-        ["--published", "-c", str(file)],
-        LANG="C",
-        PYTHONIOENCODING="ascii",
-        NO_COLOR="1",
-        FORCE_COLOR="",
-    )
+    file.write_text("data: {classes: [café, İstanbul]}", encoding="utf-8")
+    done = run_tool(["--published", "-c", str(file)], **PLAIN)
     assert done.stderr.strip() == "code 0"
     assert done.stdout.isascii()
     assert "\x1b" not in done.stdout
-    assert "caf?" in done.stdout
+    assert "caf?, ?stanbul" in done.stdout
 
 
+# L10
 def test_l10_from_another_folder(tmp_path: Path) -> None:
     done = run_tool(["-c", "rfcn/r101_voc.yaml"], cwd=tmp_path)
     assert done.stderr.strip() == "code 0"
     assert "type: sampled" in done.stdout
 
 
+# S2
+def test_s2_without_opencv_the_rest_works(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['cv2'] = None\nfrom rfcn.cli.main import main\n"
+        "print(main(['show-config']), main(['train', '-c', 'demo.yaml']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 6"
+    remedy = "Type: pip install opencv-python-headless"
+    assert done.stderr == f"error: the Python module 'cv2' is missing. {remedy}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+# L11
 def test_l11_a_real_interrupt_leaves_no_traceback() -> None:
     code = (
         "import time, sys\nfrom rfcn.cli import main as m, show_config\n"

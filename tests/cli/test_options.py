@@ -1,6 +1,8 @@
 """The options that commands share."""
 
 import argparse
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from rfcn.cli.options import (
     count,
     count_or_zero,
     fraction,
+    output_folder,
 )
 
 
@@ -48,10 +51,56 @@ def test_fractions(text: str, value: float) -> None:
     assert fraction(text) == value
 
 
+# L7
 @pytest.mark.parametrize("text", ["1.7", "-0.1", "nan", "inf", "half", ""])
 def test_l7_not_a_fraction(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 1"):
         fraction(text)
+
+
+def test_an_output_folder_may_be_new_or_there(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "new", tmp_path / "new/deep", Path("new")):
+        assert output_folder(str(folder)) == str(folder)
+    assert list(tmp_path.iterdir()) == [], "it is made when something is written"
+
+
+# L5
+def test_l5_an_output_that_cannot_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{file} is a file. Name a folder"):
+        output_folder(str(file))
+    with pytest.raises(argparse.ArgumentTypeError, match=f"lies below {file}, which is a file"):
+        output_folder(str(file / "deep/er"))
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
+    with pytest.raises(argparse.ArgumentTypeError, match=f"{tmp_path} belongs to another user"):
+        output_folder(str(tmp_path / "new/deep"))
+    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+
+
+# L5
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train -c rfcn/r101_voc.yaml -o",
+        "eval -w w -o",
+        "eval -w w --submission",
+        "infer -w w -i a.jpg -o",
+        "demo -o",
+        "reproduce position -o",
+        "fetch-data voc2007 -o",
+        "make-shapes -o",
+        "make-proposals -c rfcn/r101_voc.yaml -o",
+    ],
+)
+def test_l5_every_command_looks_before_it_works(words: str, tmp_path: Path, fault) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    option = words.split()[-1]
+    message = fault(*words.split(), file, code=2)
+    assert f"argument {'-o/--output' if option == '-o' else option}: {file} is a file" in message
+    assert file.read_text() == "mine"
 
 
 def test_whole_numbers() -> None:

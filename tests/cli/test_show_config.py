@@ -30,6 +30,7 @@ def test_without_a_config_it_prints_the_defaults(
     assert config.model == Config().model
 
 
+# C19
 def test_c19_the_resolved_root_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """`rfcn train`: what it leaves, how it goes on, how it refuses. Rows L, W, V and I of faults."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,9 +78,25 @@ def test_w17_a_finished_run_shows_its_table_again(
     assert (output / "weights/last/model.safetensors").read_bytes() == weights
 
 
+# S2, T15
+def test_s2_training_needs_neither_tensorboard_nor_the_tools_of_coco(
+    trained_run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("tensorboard", "torch.utils.tensorboard", "pycocotools", "faster_coco_eval"):
+        monkeypatch.setitem(sys.modules, name, None)
+    words = ["train", "-c", str(trained_run.config), "-o", str(tmp_path / "out"), "--set"]
+    assert main([*words, *SHORT, "runtime.tensorboard=true", "eval.metric=coco"]) == 0
+    assert capsys.readouterr().out.count("TensorBoard is off") == 1
+    assert not (tmp_path / "out" / "tensorboard").exists()
+
+
 # ------------------------------------------------------------------------------- faults: the words
 
 
+# C1
 def test_c1_a_wrong_key_names_the_nearest(refused) -> None:
     message = refused("train.learnig_rate=1", code=2)
     assert "train.learnig_rate: unknown key." in message
@@ -87,6 +104,7 @@ def test_c1_a_wrong_key_names_the_nearest(refused) -> None:
     assert "Did you mean 'train.iterations'?" in message
 
 
+# L3
 def test_l3_no_such_device(refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     message = refused(code=6, words=("--device", "cuda"))
@@ -96,6 +114,7 @@ def test_l3_no_such_device(refused, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "expected auto, cpu, cuda or cuda:N" in refused(code=2, words=("--device", "gpu"))
 
 
+# L4
 def test_l4_a_folder_in_use(refused, trained_run) -> None:
     before = (trained_run.output / "config.yaml").read_bytes()
     message = refused(code=2, words=("-o", trained_run.output))
@@ -105,6 +124,7 @@ def test_l4_a_folder_in_use(refused, trained_run) -> None:
     assert (trained_run.output / "config.yaml").read_bytes() == before
 
 
+# L4
 def test_l4_overwrite_leaves_the_files_of_others_alone(refused, tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "a.jpg").touch()
@@ -113,6 +133,7 @@ def test_l4_overwrite_leaves_the_files_of_others_alone(refused, tmp_path: Path) 
     assert (tmp_path / "holiday" / "a.jpg").exists()
 
 
+# L5
 def test_l5_a_file_for_a_folder(refused, trained_run) -> None:
     assert "is a file" in refused(code=2, words=("-o", trained_run.config))
 

@@ -7,7 +7,8 @@ from rfcn.config.catalogue import Catalogue, config_schema, describe
 
 def test_a_file_may_hold_a_base_and_any_part_of_the_settings() -> None:
     found = config_schema()
-    assert list(found["properties"]) == ["base", "model", "data", "train", "eval", "runtime"]
+    sections = ["model", "data", "train", "eval", "runtime"]
+    assert list(found["properties"]) == ["base", "version", *sections]
     assert found["additionalProperties"] is False
     assert all("required" not in section for section in found["$defs"].values())
     assert "oneOf" not in str(found)

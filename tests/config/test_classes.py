@@ -8,6 +8,7 @@ from rfcn.config.classes import check_class_names, read_class_file
 from rfcn.errors import ConfigError
 
 
+# C16
 @pytest.mark.parametrize(
     ("names", "part"),
     [
@@ -32,11 +33,13 @@ def test_a_file_of_names(tmp_path: Path) -> None:
     assert read_class_file(str(file)) == ("circle", "big square")
 
 
+# C16
 def test_c16_a_word_instead_of_a_list() -> None:
     with pytest.raises(ConfigError, match=r"classes: \[car\]"):
         read_class_file("car")
 
 
+# C16
 @pytest.mark.parametrize(("content", "part"), [(b"a\na\n", "more than once"), (b"", "is empty")])
 def test_c16_files_that_are_refused(tmp_path: Path, content: bytes, part: str) -> None:
     file = tmp_path / "names.txt"

@@ -139,6 +139,7 @@ def test_a_dump_of_a_config_with_other_parts(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------- finding
 
 
+# L10
 @pytest.mark.parametrize("name", ["rfcn/r101_voc.yaml", "configs/rfcn/r101_voc.yaml"])
 def test_l10_shipped_configs_are_found_from_anywhere(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +163,7 @@ def test_a_base_may_be_a_shipped_config(tmp_path: Path) -> None:
     assert isinstance(config.model.roi_loss, Sampled)
 
 
+# C8
 def test_c8_missing_names_the_nearest_shipped_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such config file.*'rfcn/r101_voc\.yaml'"):
         find_config("rfcn/r110_voc.yaml")
@@ -174,6 +176,7 @@ def test_c8_missing_names_the_nearest_shipped_one(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- bad files
 
 
+# C6
 @pytest.mark.parametrize(
     ("text", "part"),
     [("", "empty"), ("# nothing\n", "empty"), ("- a\n- b\n", "mapping"), ("hello", "mapping")],
@@ -184,16 +187,19 @@ def test_c6_a_config_is_a_mapping(text: str, part: str, tmp_path: Path) -> None:
     assert part in message
 
 
+# C7
 def test_c7_syntax_error_in_a_base_names_the_base(tmp_path: Path) -> None:
     write(tmp_path, "broken.yaml", "train:\n\tlr: 1\n")
     assert "broken.yaml:2:1" in fault(tmp_path, "base: broken.yaml")
 
 
+# C8
 def test_c8_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
         load_config(tmp_path)
 
 
+# C8
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_c8_unreadable(tmp_path: Path) -> None:
     file = write(tmp_path, "a.yaml", "{}")
@@ -202,6 +208,7 @@ def test_c8_unreadable(tmp_path: Path) -> None:
         load_config(file)
 
 
+# C8
 def test_c8_an_error_of_the_system_is_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +221,7 @@ def test_c8_an_error_of_the_system_is_passed_on(
         load_config(file)
 
 
+# C8
 def test_c8_encodings(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_bytes(b"\xef\xbb\xbftrain: {lr: 0.5}\r\n")
@@ -223,6 +231,7 @@ def test_c8_encodings(tmp_path: Path) -> None:
         load_config(file)
 
 
+# C11
 def test_c11_too_large(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     with file.open("wb") as sparse:
@@ -231,17 +240,20 @@ def test_c11_too_large(tmp_path: Path) -> None:
         load_config(file)
 
 
+# C9
 def test_c9_missing_base(tmp_path: Path) -> None:
     message = fault(tmp_path, "\nbase: absent.yaml\n")
     assert "a.yaml:2: base: no such file" in message
     assert "absent.yaml" in message
 
 
+# C9
 @pytest.mark.parametrize("value", ["5", "[a.yaml, 5]", "{a: b}", ""])
 def test_c9_a_base_is_a_name_or_a_list_of_names(value: str, tmp_path: Path) -> None:
     assert "base: expected a file name" in fault(tmp_path, f"base: {value}")
 
 
+# C9
 def test_c9_circle(tmp_path: Path) -> None:
     write(tmp_path, "b.yaml", "base: c.yaml")
     write(tmp_path, "c.yaml", "base: a.yaml")
@@ -251,6 +263,7 @@ def test_c9_circle(tmp_path: Path) -> None:
     assert "circle" in message
 
 
+# C9
 def test_c9_too_deep(tmp_path: Path) -> None:
     for number in range(MAX_BASES + 1):
         write(tmp_path, f"{number}.yaml", f"base: {number + 1}.yaml")
@@ -262,6 +275,7 @@ def test_c9_too_deep(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------ bad content
 
 
+# C1
 def test_c1_unknown_key_gives_file_line_and_nearest_name(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "model:\n  rio_head: {k: 3}\n")
     message = fault(tmp_path, "base: base.yaml\ntrain:\n  batch_siez: 4\n")
@@ -269,10 +283,12 @@ def test_c1_unknown_key_gives_file_line_and_nearest_name(tmp_path: Path) -> None
     assert "a.yaml:3: train.batch_siez: unknown key. Did you mean 'train.batch_size'?" in message
 
 
+# C1
 def test_c1_unlike_any_name_lists_the_names(tmp_path: Path) -> None:
     assert "The keys of eval are: metric, iou_thresholds" in fault(tmp_path, "eval: {xyz: 1}")
 
 
+# C2
 @pytest.mark.parametrize(
     ("written", "place"),
     [
@@ -298,12 +314,14 @@ def test_c2_a_key_at_the_wrong_level_names_its_place(
     assert f"unknown key. Its place is {place}." in message
 
 
+# C2
 def test_c2_a_key_of_another_type(tmp_path: Path) -> None:
     message = fault(tmp_path, "model:\n  roi_loss:\n    rois: 64\n")
     assert "a.yaml:3: model.roi_loss.rois" in message
     assert "It belongs to model.roi_loss of type 'sampled'." in message
 
 
+# C3
 def test_c3_the_line_of_the_file_that_wrote_it(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "train:\n  momentum: 0.9\n  batch_size: four\n")
     message = fault(tmp_path, "base: base.yaml\ntrain: {lr: 1.0}\n")
@@ -312,12 +330,14 @@ def test_c3_the_line_of_the_file_that_wrote_it(tmp_path: Path) -> None:
     )
 
 
+# C3
 def test_c3_in_a_list_and_in_a_section(tmp_path: Path) -> None:
     message = fault(tmp_path, "train:\n  lr_steps:\n    - 5\n    - six\n")
     assert "a.yaml:4: train.lr_steps[1]: found the text 'six'" in message
     assert "a.yaml:1: train: found nothing (null), expected a mapping." in fault(tmp_path, "train:")
 
 
+# C13
 def test_c13_contradictions_name_both_keys_and_where_they_are(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "train:\n  lr_steps: [500]\n")
     text = "base: base.yaml\n\ntrain:\n  iterations: 400\n  warmup_iterations: 0\n"
@@ -327,6 +347,7 @@ def test_c13_contradictions_name_both_keys_and_where_they_are(tmp_path: Path) ->
     assert "a.yaml:4)" in message
 
 
+# C17
 def test_c17_overrides_are_named_as_typed(tmp_path: Path) -> None:
     assert fault(tmp_path, "{}", "train.lrr=1").startswith(
         "command line: train.lrr=1: train.lrr: unknown key. Did you mean 'train.lr'?"

@@ -57,6 +57,7 @@ def test_no_overrides_are_nothing() -> None:
     assert parse_overrides([]) is None
 
 
+# C17
 @pytest.mark.parametrize("word", ["train.lr", "=1", "train.=1", ".lr=1", "a..b=1", ""])
 def test_c17_words_that_are_no_overrides(word: str) -> None:
     with pytest.raises(ConfigError, match="expected key=value") as caught:
@@ -64,6 +65,7 @@ def test_c17_words_that_are_no_overrides(word: str) -> None:
     assert f"command line: {word}" in str(caught.value)
 
 
+# C17
 def test_c17_a_value_that_is_no_yaml() -> None:
     with pytest.raises(ConfigError, match=r"command line: a=\[1: not YAML"):
         parse_overrides(["a=[1"])

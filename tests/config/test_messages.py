@@ -37,7 +37,7 @@ def test_many_faults_are_counted() -> None:
 def test_a_union_without_its_type() -> None:
     (line,) = explained("model: {type: two_stage, backbone: {depth: 50}}")
     assert "model.backbone" in line
-    assert "expected one of 'resnet', 'tiny', 'vgg16'" in line
+    assert "model.backbone.type: missing, expected one of 'resnet', 'tiny', 'vgg16'" in line
 
 
 def test_dotted_keys() -> None:

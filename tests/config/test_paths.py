@@ -8,6 +8,7 @@ from rfcn.config.paths import expand_path
 from rfcn.errors import ConfigError
 
 
+# C19
 def test_c19_home_and_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RFCN_TEST_PLACE", "deep")
@@ -17,6 +18,7 @@ def test_c19_home_and_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert expand_path("data/voc", key="k") == Path("data/voc")
 
 
+# C19
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -34,6 +36,7 @@ def test_c19_slips(text: str, part: str) -> None:
     assert part in str(caught.value)
 
 
+# C19
 def test_c19_a_backslash_that_is_part_of_a_name(tmp_path: Path) -> None:
     odd = tmp_path / "a\\b"
     odd.mkdir()

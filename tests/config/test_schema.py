@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from rfcn.config import schema
+from rfcn.config.catalogue import Catalogue
 from rfcn.config.loader import config_from_mapping
 from rfcn.config.published import leaves
 from rfcn.config.schema import Config
@@ -15,6 +16,8 @@ OTHER_PARTS: tuple[dict[str, Any], ...] = (
     {"model": {"backbone": {"type": "tiny"}, "roi_loss": {"type": "sampled"}}},
     {"model": {"backbone": {"type": "vgg16"}, "roi_head": {"type": "naive_frcnn"}}},
     {"model": {"type": "class_rpn", "backbone": {"type": "resnet"}}},
+    {"model": {"roi_head": {"type": "light_head"}}},
+    {"model": {"roi_head": {"type": "deformable_rfcn"}}},
     {"model": {"postprocess": {"suppression": {"type": "soft_nms"}, "box_voting": {}}}},
     {"train": {"scheme": {"type": "alternating"}}},
     {
@@ -38,6 +41,11 @@ LEAVES = {
 }
 
 
+def of_numbers(value: object) -> bool:
+    """Whether a leaf is a list of numbers."""
+    return isinstance(value, tuple) and {type(one) for one in value} <= {int, float} != set()
+
+
 def nested(key: str, value: object, parts: dict[str, Any]) -> dict[str, Any]:
     """`parts` with one value written at a dotted key."""
     head, _, rest = key.partition(".")
@@ -51,9 +59,18 @@ def fault(key: str, value: object, parts: dict[str, Any] | None = None) -> str:
     return str(caught.value)
 
 
+# C3
+def test_c3_the_parts_above_hold_every_leaf_there_is() -> None:
+    catalogue = Catalogue()
+    keys = {key for name in catalogue.names() for key, _ in catalogue.places(name)}
+    sections = {key.rpartition(".")[0] for key in keys}
+    assert keys - sections == set(LEAVES)
+
+
 MAY_BE_TEXT = ("data.classes", "train.start_from")
 
 
+# C3
 @pytest.mark.parametrize("key", LEAVES)
 def test_c3_no_leaf_takes_a_mapping_or_a_nested_list(key: str) -> None:
     parts, _ = LEAVES[key]
@@ -63,6 +80,7 @@ def test_c3_no_leaf_takes_a_mapping_or_a_nested_list(key: str) -> None:
         assert "expected" in message
 
 
+# C3
 @pytest.mark.parametrize("key", LEAVES)
 def test_c3_no_leaf_takes_another_kind_of_scalar(key: str) -> None:
     parts, value = LEAVES[key]
@@ -72,6 +90,7 @@ def test_c3_no_leaf_takes_another_kind_of_scalar(key: str) -> None:
     assert "'four'" in message or "5" in message
 
 
+# C15
 @pytest.mark.parametrize(
     "key", [key for key, (_, value) in LEAVES.items() if type(value) in (int, float)]
 )
@@ -81,6 +100,15 @@ def test_c15_no_number_takes_nan_inf_or_a_boolean(key: str) -> None:
         assert f"{key}: found " in fault(key, wrong, parts)
 
 
+# C15
+@pytest.mark.parametrize("key", [key for key, (_, value) in LEAVES.items() if of_numbers(value)])
+def test_c15_nor_does_a_number_in_a_list(key: str) -> None:
+    parts, value = LEAVES[key]
+    for wrong in (float("nan"), float("inf"), True):
+        assert f"{key}[0]: found " in fault(key, [wrong, *value[1:]], parts)
+
+
+# C12
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
@@ -117,6 +145,7 @@ def test_c12_out_of_range_says_what_is_allowed(key: str, value: object, allowed:
     assert allowed in message
 
 
+# C13
 @pytest.mark.parametrize(
     ("section", "values", "keys"),
     [
@@ -124,6 +153,11 @@ def test_c12_out_of_range_says_what_is_allowed(key: str, value: object, allowed:
             "model.proposer",
             {"positive_iou": 0.3, "negative_iou": 0.5},
             ["positive_iou", "negative_iou"],
+        ),
+        (
+            "model.roi_loss",
+            {"type": "sampled", "foreground_iou": 0.3, "background_iou": 0.5},
+            ["foreground_iou", "background_iou"],
         ),
         ("train", {"iterations": 100}, ["lr_steps", "iterations"]),
         ("train", {"iterations": 500, "lr_steps": []}, ["warmup_iterations", "iterations"]),
@@ -143,11 +177,13 @@ def test_no_set_to_evaluate_on_says_how_to_share_one(sets: str | None) -> None:
     assert "as train: NAME[:80%] and val: NAME[80%:]" in fault("data.val", sets)
 
 
+# C14
 @pytest.mark.parametrize("steps", [[200, 100], [100, 100], [100, 200, 150]])
 def test_c14_steps_increase(steps: list[int]) -> None:
     assert "lr_steps must increase" in fault("train.lr_steps", steps)
 
 
+# C16
 @pytest.mark.parametrize(
     ("classes", "part"),
     [

@@ -203,6 +203,13 @@ def test_t17_workers_do_not_change_a_batch(workers: int) -> None:
     assert _digests(9, Blank(MIXED), workers=workers) == _digests(9, Blank(MIXED))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_w18_loading_draws_nothing_from_the_generator_of_the_run(workers: int) -> None:
+    before = torch.get_rng_state()
+    next(iter(_train(Blank(MIXED), workers=workers)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("start", [1, 3, 4, 9, 4000])
 def test_starting_late_equals_skipping(start: int) -> None:
     """Four steps are an epoch here: within, at its end, after several."""

@@ -22,7 +22,7 @@ def shrunk(name: str, files: dict[str, bytes], pictures: dict[str, int], url: st
         replace(
             one,
             size=len(files[one.name]),
-            md5=hashlib.md5(files[one.name], usedforsecurity=False).hexdigest(),
+            digest=hashlib.md5(files[one.name], usedforsecurity=False).hexdigest(),
         )
         for one in PUBLISHED[name].archives
     )
@@ -98,5 +98,5 @@ def test_what_is_published_is_complete() -> None:
     for one in PUBLISHED.values():
         assert one.unpacked > one.fetched * 0.95
         assert all(archive.url.startswith("https://") for archive in one.archives)
-        assert all(re.fullmatch("[0-9a-f]{32}", archive.md5) for archive in one.archives)
-        assert len({archive.md5 for archive in one.archives}) == len(one.archives)
+        assert all(re.fullmatch("[0-9a-f]{32}", archive.digest) for archive in one.archives)
+        assert len({archive.digest for archive in one.archives}) == len(one.archives)

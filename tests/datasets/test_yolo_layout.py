@@ -61,6 +61,14 @@ def test_names(write_yolo: Write, text: str, names: tuple[str, ...] | None) -> N
     assert read_folder(write_yolo({"a": ""}, names=text)).class_names() == names
 
 
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    + ["names: *a11"]
+)
+"""A few hundred characters that are 9 to the 12th when they are written out."""
+
+
 def test_names_of_a_text_file(write_yolo: Write) -> None:
     root = write_yolo({"a": ""}, names=None)
     assert read_folder(root).class_names() is None
@@ -72,7 +80,8 @@ def test_names_of_a_text_file(write_yolo: Write) -> None:
     ("text", "message"),
     [
         ("names: [cat, no]", "False is no name of a class. Write text, in quotes"),
-        ("names: [[a, b]]", "is no name of a class"),
+        ("names: [[a, b]]", "a list is no name of a class"),
+        (BOMB, "a list is no name of a class"),
         ("names: [cat, cat]", "the class 'cat' comes twice"),
         ("names: {0: cat, 2: dog}", "has 2 classes but none of number 1"),
         ("names: cat", "must be a list of classes"),

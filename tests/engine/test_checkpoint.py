@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import subprocess
@@ -101,6 +102,19 @@ def test_w14_a_folder_that_cannot_be_made(tmp_path):
         save_checkpoint(tmp_path / "file" / "checkpoints", state(), 1)
 
 
+def test_w14_a_full_disk_keeps_the_checkpoints_before(saved, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = sorted(os.listdir(saved.parent))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(MachineError, match=r"bytes are free.*What was there before is unt"):
+            save_checkpoint(saved.parent, state(6), 6)
+    assert sorted(os.listdir(saved.parent)) == before
+    assert load_checkpoint(saved)["step"] == 5
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -146,8 +160,11 @@ def test_w3_one_flipped_bit_is_found(saved, digest):
         load_checkpoint(saved if digest else without_digest(saved))
 
 
-def test_a_missing_digest_alone_is_no_fault(saved):
+def test_a_missing_digest_alone_is_no_fault_and_made_up_for(saved):
+    written = (saved.parent / f"{saved.name}.sha256").read_text()
     assert load_checkpoint(without_digest(saved))["step"] == 5
+    assert newest_good(saved.parent, print)["step"] == 5
+    assert (saved.parent / f"{saved.name}.sha256").read_text() == written
 
 
 class Evil:
@@ -167,18 +184,42 @@ def test_w4_a_malicious_file_is_refused_and_runs_nothing(tmp_path):
     assert not sentinel.exists()
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}, "meta": {}}, [1, 2]])
-def test_w5_a_file_of_another_program(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"state_dict": {}, "meta": {"mmdet_version": "3.0"}}, r"state_dict, meta.*MMDetection"),
+        ({"model": {}, "__author__": "Detectron2 Model Zoo"}, r"model, __author__.*Detectron2"),
+        ([1, 2], "list"),
+    ],
+)
+def test_w5_a_file_of_another_program(tmp_path, content, words):
     torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(WeightsError, match=r"another program.*(state_dict, meta|list)"):
+    with pytest.raises(WeightsError, match=rf"another program.*{words}"):
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_w7_another_model_is_refused(saved):
-    model = nn.Linear(20, 3)
+def test_w7_another_model_is_refused_and_nothing_is_loaded(saved):
+    model = nn.Sequential()
+    model.weight, model.bias = nn.Parameter(torch.zeros(20, 20)), nn.Parameter(torch.zeros(3))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(WeightsError, match=r"step 5 belongs.*1 of 2.*bias: model \(3,\), f"):
+        restore(load_checkpoint(saved), model, optimizer)
+    assert not model.weight.any()
+
+
+def test_w7_another_optimizer_is_refused(saved):
+    model = nn.Linear(20, 20)
+    optimizer = torch.optim.SGD([{"params": [one]} for one in model.parameters()], lr=0.1)
     with pytest.raises(WeightsError, match="belongs to another model"):
         restore(load_checkpoint(saved), model, optimizer)
+
+
+def test_w10_a_checkpoint_of_a_gpu_is_read_on_a_cpu(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save(state(), path := tmp_path / "step_00000001.pt")
+    assert b"cuda:0" in path.read_bytes()
+    assert load_checkpoint(path)["model"]["weight"].device.type == "cpu"
 
 
 def test_w9_not_finite_weights_are_named(tmp_path):
@@ -208,7 +249,7 @@ def test_w12_weights_are_no_checkpoint(tmp_path):
             load_checkpoint(path)
 
 
-def test_the_newest_good_one_is_taken_and_the_damaged_named(tmp_path):
+def test_w2_the_newest_good_one_is_taken_and_the_damaged_named(tmp_path):
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, state(step), step)
     for step in (2, 3):

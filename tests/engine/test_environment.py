@@ -1,7 +1,9 @@
 import json
 import os
 import platform
+import shutil
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,3 +136,30 @@ def test_w13_unfinished_files_are_removed_at_the_start(tmp_path):
     (output / "config.yaml.tmp").write_text("half")
     create(output, resume=True)
     assert not (output / "config.yaml.tmp").exists()
+
+
+def test_w13_a_folder_whose_run_was_killed_before_it_wrote_anything_is_taken(tmp_path):
+    for name in (".lock", "config.yaml.tmp"):
+        (tmp_path / name).touch()
+    create_run_folder(tmp_path, config_text="a: 1\n", environment={})
+    assert (tmp_path / "config.yaml").read_text() == "a: 1\n"
+    assert not (tmp_path / "config.yaml.tmp").exists()
+
+
+def test_w13_an_overwriting_that_was_killed_can_be_done_again(tmp_path, monkeypatch):
+    create_run_folder(tmp_path, config_text="a: 1\n", environment={})
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.tmp").touch()
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            create_run_folder(tmp_path, config_text="a: 2\n", environment={}, overwrite=True)
+    create_run_folder(tmp_path, config_text="a: 3\n", environment={}, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == [
+        "config.yaml",
+        "environment.json",
+    ]

@@ -155,6 +155,29 @@ def test_t5_one_step_above_zero_is_life(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
+def test_w18_a_resumed_log_goes_on_within_a_line(tmp_path):
+    for name, pieces in (("smooth", [(0, 6)]), ("resumed", [(0, 3), (3, 4), (4, 6)])):
+        (tmp_path / name).mkdir()
+        before = None
+        for start, end in pieces:
+            with open_log(tmp_path / name, every=5, start_step=start, before=before) as log:
+                for step in range(start + 1, end + 1):
+                    log.step(record(step, cls=0.1 * step))
+                before = json.loads(json.dumps(log.state()))  # as a checkpoint holds it
+                log.scalars({"val/AP": 0.5}, 6)
+                log.step(record(99))  # never kept
+    smooth, resumed = (lines(tmp_path / name) for name in ("smooth", "resumed"))
+    assert [line.pop("seconds", 0) for line in (*smooth, *resumed)]
+    assert resumed == smooth
+
+
+def test_w18_an_evaluation_that_was_made_up_for_is_written_once(tmp_path):
+    for _ in range(2):
+        with open_log(tmp_path, start_step=4) as log:
+            log.scalars({"val/AP": 0.5}, 4)
+    assert lines(tmp_path) == [{"step": 4, "val/AP": 0.5}]
+
+
 def test_a_resumed_log_forgets_what_came_after_its_checkpoint(tmp_path):
     with open_log(tmp_path) as log:
         for step in range(1, 7):

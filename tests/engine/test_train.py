@@ -12,7 +12,8 @@ from rfcn.engine.checkpoint import capture, load_checkpoint, newest_good, restor
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.train import Manner, Milestones, train
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
 from rfcn.errors import DataError, MachineError, NumericalError
 
 SCHEDULE = Schedule(0.05, 8, lr_steps=(6,), warmup_iterations=3)
@@ -209,7 +210,17 @@ def in_a_data_loader(loader):
     return DataLoader(eight, batch_size=None)
 
 
-@pytest.mark.parametrize("wrap", [as_it_is, in_a_data_loader])
+class Lazily:
+    """It begins that loader only when it is asked for the first batch, as a generator does."""
+
+    def __init__(self, loader):
+        self.loader = in_a_data_loader(loader)
+
+    def __iter__(self):
+        yield from self.loader
+
+
+@pytest.mark.parametrize("wrap", [as_it_is, in_a_data_loader, Lazily])
 def test_w18_n_and_n_steps_are_two_n_bit_for_bit(tmp_path, toy_detector, toy_loader, wrap):
     seed_everything(1)
     whole = Run(tmp_path / "whole", toy_detector)

@@ -11,7 +11,8 @@ import torch
 from rfcn.engine.logging import RunLog
 from rfcn.engine.optimizer import build_sgd
 from rfcn.engine.schedule import Schedule
-from rfcn.engine.train import Manner, Milestones, train
+from rfcn.engine.step import Manner
+from rfcn.engine.train import Milestones, train
 from rfcn.structures import ImageBatch
 from tests.engine.conftest import toy_batch
 from tests.in_processes import in_processes, lone

@@ -32,7 +32,9 @@ def test_what_goes_in_comes_out_of_the_folder_and_of_the_file(tmp_path):
         assert loaded.keys() == state.keys()
         assert all(torch.equal(loaded[name], state[name]) for name in state)
         assert all(loaded[name].dtype == state[name].dtype for name in state)
-    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8")) == metadata
+    readable = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert len(readable.pop("sha256")) == 64
+    assert readable == metadata
     assert sorted(os.listdir(tmp_path)) == ["config.json", "model.safetensors"]
 
 
@@ -96,6 +98,21 @@ def test_w2_a_cut_file(folder, length):
         load_weights(folder)
 
 
+def test_w3_one_flipped_bit_is_found(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"is damaged: .* sha256"):
+        load_weights(folder)
+
+
+def test_weights_without_a_digest_are_read(tmp_path):
+    facts = {"rfcn": json.dumps({"format": 2, **METADATA})}
+    save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors", metadata=facts)
+    assert load_weights(tmp_path)[0]["a"] == 1
+
+
 @pytest.mark.parametrize("facts", [None, {}, {"rfcn": "{"}, {"rfcn": "[]"}, {"rfcn": "{}"}])
 def test_w5_safetensors_of_another_program(tmp_path, facts):
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=facts)
@@ -133,11 +150,30 @@ def test_classes_that_are_no_list_are_refused(tmp_path):
         load_weights(tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_w8_weights_go_in_with_or_without_the_prefix_of_ddp(prefix):
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_w8_weights_go_in_with_or_without_the_prefix_of_a_wrapper(prefix):
     source, model = nn.Linear(3, 2), nn.Linear(3, 2)
     load_into(model, {prefix + name: value for name, value in source.state_dict().items()})
     assert torch.equal(model.weight, source.weight)
+
+
+def test_w8_weights_of_a_moving_average_alone_go_in():
+    source, model = torch.optim.swa_utils.AveragedModel(nn.Linear(3, 2)), nn.Linear(3, 2)
+    load_into(model, source.state_dict())
+    assert torch.equal(model.weight, source.module.weight)
+
+
+def test_w8_a_part_named_like_a_wrapper_stays(tmp_path):
+    model = nn.ModuleDict({"module": nn.Linear(1, 1), "other": nn.Linear(1, 1)})
+    load_into(model, {name: torch.ones_like(one) for name, one in model.state_dict().items()})
+    assert model["module"].weight == 1
+
+
+def test_w10_half_precision_weights_go_into_a_model_of_single():
+    source, model = nn.Linear(3, 2).half(), nn.Linear(3, 2)
+    load_into(model, source.state_dict())
+    assert model.weight.dtype == torch.float32
+    assert torch.equal(model.weight, source.weight.float())
 
 
 def test_w7_the_first_five_differences_are_shown_and_nothing_is_loaded():
@@ -173,6 +209,11 @@ def test_w6_class_lists_are_shown_side_by_side():
     assert rows[1][:3] == ["2", "dog", "horse"]
     assert rows[2][:3] == ["3", "elephant", "-"]
     assert rows[1][-1] == rows[2][-1] == "differs"
+
+
+def test_w6_the_message_says_what_takes_over_what_is_known():
+    with pytest.raises(WeightsError, match=r"train\.start_from"):
+        check_classes(["cat"], ["dog"])
 
 
 def test_w6_another_order_is_another_list():

@@ -1,5 +1,9 @@
+import functools
 import hashlib
-import urllib.error
+import os
+import re
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,9 +11,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from rfcn.download import ATTEMPTS, RemoteFile
 from rfcn.errors import MachineError, WeightsError
 from rfcn.models.resnet import ResNet
-from rfcn.models.weights import load_backbone, load_stages
+from rfcn.models.weights import _cache, _remote, load_backbone, load_stages
+from tests.file_server import FileServer
 
 STAGE_MODULES = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 
@@ -195,71 +201,129 @@ def test_a_stage_with_a_hole_is_refused(published, tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A folder in the place of the download site, and an empty download cache."""
+def offered(published, tmp_path, monkeypatch):
+    """A server in the place of the download site, ResNet-18 on it, and an empty download cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    site = tmp_path / "site"
-    site.mkdir()
-
-    def offer(content, name):
-        (site / name).write_bytes(content)
-        weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
-        monkeypatch.setattr(weights, "url", (site / name).as_uri())
-
-    return offer
-
-
-def test_a_download_is_checked_and_loaded(published, tmp_path, server):
-    content = save(tmp_path, published).read_bytes()
-    server(content, f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth")
-    backbone = ResNet(18)
-    assert load_backbone(backbone, "imagenet") == []
-    assert_close(backbone.conv1.weight.data, published["conv1.weight"])
+    monkeypatch.setattr("rfcn.download.PAUSE", 0.0)
+    local = functools.partial(RemoteFile, own_machine=True)
+    monkeypatch.setattr("rfcn.models.weights.RemoteFile", local)
+    path = tmp_path / "published.pth"
+    torch.save(published, path, _use_new_zipfile_serialization=False)  # as the published ones are
+    content = path.read_bytes()
+    name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
+    with FileServer({name: content}) as server:
+        monkeypatch.setattr(weights, "url", f"{server.url}/{name}")
+        monkeypatch.setitem(weights.meta, "_file_size", round(len(content) / 2**20, 3))
+        yield server
 
 
-def download_fails():
+@pytest.fixture
+def cached(offered, tmp_path):
+    """Where the file lies once it is downloaded."""
+    return tmp_path / "cache" / "hub" / "checkpoints" / next(iter(offered.files))
+
+
+def test_a_download_is_checked_kept_and_loaded(published, offered, cached):
+    for _ in range(2):
+        backbone = ResNet(18)
+        assert load_backbone(backbone, "imagenet") == []
+        assert_close(backbone.conv1.weight.data, published["conv1.weight"])
+    assert len(offered.requests) == 1
+    assert cached.read_bytes() == offered.files[cached.name]
+
+
+def download_fails(*, kept):
     with pytest.raises(MachineError) as caught:
         load_backbone(ResNet(18), "imagenet")
     message = str(caught.value)
     assert "\n" not in message
+    assert "You can also put the file there yourself" in message or "give the same" in message
+    assert "set model.backbone.weights to the path of a copy, or to none" in message
+    assert [path.name for path in kept.parent.iterdir() if not path.name.endswith(".part")] == []
     return message
 
 
-def test_a_download_that_arrives_broken(server, tmp_path):
-    server(b"half a file", "resnet18-0123abcd.pth")
-    message = download_fails()
-    assert "resnet18-0123abcd.pth" in message
-    assert str(tmp_path / "cache") in message
-    assert not list((tmp_path / "cache").rglob("*.pth"))  # nothing bad is kept
+def test_what_a_download_brings_instead(offered, cached):  # S3
+    whole = offered.files[cached.name]
+    offered.files[cached.name] = b"<html>Please log in</html>"
+    assert "the server sends 26 bytes" in download_fails(kept=cached)
+    offered.files[cached.name] = whole[:-1] + bytes([whole[-1] ^ 255])
+    assert "was fetched has the SHA256" in download_fails(kept=cached)
+    offered.files.clear()
+    assert "the server answers 404" in download_fails(kept=cached)
+    assert list(cached.parent.iterdir()) == []  # nothing bad is kept
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [urllib.error.URLError("no route to host"), TimeoutError("timed out"), ConnectionResetError()],
-)
-def test_no_network(fault, server, monkeypatch):
-    server(b"", "resnet18-0123abcd.pth")
-
-    def fail(*_args, **_kwargs):
-        raise fault
-
-    monkeypatch.setattr(torch.hub, "urlopen", fail)
-    message = download_fails()
-    assert "none" in message  # the remedies
-    assert "path" in message
+def test_a_download_that_is_interrupted_goes_on(offered, cached):  # S3
+    offered.breaks_after = [1000] * ATTEMPTS
+    assert "cannot be fetched (the connection ended early" in download_fails(kept=cached)
+    assert cached.with_name(f"{cached.name}.part").stat().st_size == 1000 * ATTEMPTS
+    offered.requests.clear()
+    assert load_backbone(ResNet(18), "imagenet") == []
+    assert offered.requests == [f"bytes={1000 * ATTEMPTS}-"]
 
 
-def test_a_broken_file_in_the_download_cache(server, tmp_path):
-    """Put there by hand, say: torchvision loads it without a check."""
-    server(b"", "resnet18-0123abcd.pth")
-    folder = tmp_path / "cache" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
+def test_no_network(cached, offered, monkeypatch):  # S3
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.value
+    with FileServer({}) as gone:
+        monkeypatch.setattr(weights, "url", f"{gone.url}/{cached.name}")
+    assert "refused" in download_fails(kept=cached)
+
+
+def test_a_broken_file_in_the_download_cache(cached):
+    """Put there by hand, say."""
+    cached.parent.mkdir(parents=True)
     for content in (b"", b"<html>", b"PK\x03\x04 truncated"):
-        (folder / "resnet18-0123abcd.pth").write_bytes(content)
+        cached.write_bytes(content)
         message = refused("imagenet")
-        assert str(folder / "resnet18-0123abcd.pth") in message
+        assert str(cached) in message
         assert "delete it" in message
+
+
+@pytest.mark.parametrize("how", ["cannot be made", "cannot be written"])
+def test_a_cache_that_cannot_be_written(  # S4
+    how, offered, cached, tmp_path, monkeypatch, caplog
+):
+    if how == "cannot be made":
+        (tmp_path / "cache").write_text("in the way")
+    else:
+        cached.parent.mkdir(parents=True)
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "short"))
+    (tmp_path / "short").mkdir()
+    assert load_backbone(ResNet(18), "imagenet") == []
+    assert "downloaded weights are not kept. Set TORCH_HOME to" in caplog.text
+    assert str(cached.parent) in caplog.text
+    assert list((tmp_path / "short").iterdir()) == []
+
+
+def test_a_read_only_cache_that_has_the_file(offered, cached, monkeypatch, caplog):  # S4
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(offered.files[cached.name])
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert load_backbone(ResNet(18), "imagenet") == []
+    assert (caplog.text, offered.requests) == ("", [])
+
+
+def test_without_a_home_the_cache_is_still_found(monkeypatch):  # S4
+    for name in ("HOME", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+    with _cache("a.pth") as folder:
+        assert folder.is_absolute()
+
+
+def test_every_published_file_states_its_size_and_its_hash():
+    for backbone in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16"):
+        for one in torchvision.models.get_model_weights(backbone):
+            remote = _remote(one)
+            assert remote.url.startswith("https://")
+            assert re.fullmatch("[0-9a-f]{8}", remote.digest)
+            assert 40e6 < remote.size < 600e6
 
 
 def test_an_unknown_enum_names_those_there_are():

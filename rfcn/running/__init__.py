@@ -1,0 +1,1 @@
+"""Around a training run: how its detector is made ready, which pictures and weights it leaves."""
