@@ -9,7 +9,7 @@ Label 0 is background everywhere; classes are 1..C.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -145,15 +145,23 @@ class Detections:
     def __len__(self) -> int:
         return self.scores.shape[0]
 
-    def to(self, device: torch.device | str) -> "Detections":
+    def to(self, device: torch.device | str) -> Self:
         """The same detections with their tensors on `device`."""
         return self._map(lambda tensor: tensor.to(device))
 
-    def above(self, threshold: float) -> "Detections":
+    def above(self, threshold: float) -> Self:
         """Those with a score of at least `threshold`."""
-        keep = self.scores >= threshold
-        return self._map(lambda tensor: tensor[keep])
+        return self.rows(self.scores >= threshold)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Detections":
-        rois = None if self.rois is None else change(self.rois)
-        return Detections(change(self.boxes), change(self.scores), change(self.labels), rois)
+    def rows(self, chosen: Tensor | slice) -> Self:
+        """Those that a mask [D] bool, places [n] int64 or a slice chooses."""
+        return self._map(lambda tensor: tensor[chosen])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(
+            self,
+            boxes=change(self.boxes),
+            scores=change(self.scores),
+            labels=change(self.labels),
+            rois=None if self.rois is None else change(self.rois),
+        )

@@ -1,5 +1,6 @@
 """A detector measured on a data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,12 +92,10 @@ def test_shown_pictures_are_spread(length: int, count: int, shown: list[int]) ->
 def test_only_sure_detections_are_drawn(detector, dataset, tmp_path: Path) -> None:
     found = {name: detector.predict([dataset[n].image])[0] for n, name in enumerate(dataset.ids)}
     sure = {
-        name: type(one)(one.boxes, torch.full_like(one.scores, 0.9), one.labels)
-        for name, one in found.items()
+        name: replace(one, scores=torch.full_like(one.scores, 0.9)) for name, one in found.items()
     }
     unsure = {
-        name: type(one)(one.boxes, torch.full_like(one.scores, 0.4), one.labels)
-        for name, one in found.items()
+        name: replace(one, scores=torch.full_like(one.scores, 0.4)) for name, one in found.items()
     }
     nothing = {name: one.above(2.0) for name, one in found.items()}
     drawn = {}

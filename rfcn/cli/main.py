@@ -55,8 +55,11 @@ COMMANDS = {
         ("rfcn eval --weights runs/r50/weights/best",),
     ),
     "infer": Command(
-        "detect objects in pictures",
-        ("rfcn infer --weights runs/r50/weights/best --input pictures/ -o runs/seen",),
+        "detect objects in pictures, videos and cameras",
+        (
+            "rfcn infer --weights runs/r50/weights/best --input pictures/ -o runs/seen",
+            "rfcn infer -w runs/r50/weights/best -i clip.mp4 --score 0.3 --save video csv",
+        ),
     ),
     "replay": Command(
         "take a training step that failed again, and say where its numbers were lost",

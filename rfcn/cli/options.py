@@ -92,6 +92,17 @@ def count_or_zero(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """An option's whole number from 1 on.
+
+    Raises:
+        ArgumentTypeError: it is not one; the parser puts the option's name before it.
+    """
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def config_from(args: argparse.Namespace) -> Config:
     """The config of `--config`, `--set` and, where the command has it, `--device`.
 

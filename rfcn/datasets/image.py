@@ -28,7 +28,8 @@ PILLOWS_LIMIT = 178_000_000
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """Of the files that are taken for pictures, in lower case."""
 
-_FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+"""Of the files that are taken for videos, in lower case."""
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {
@@ -74,9 +75,21 @@ def read_image(
             height, width = at_least if orientation < 5 else at_least[::-1]
             picture.draft(None, (width, height))  # of no effect on other formats
         picture.load()
-        if orientation in _TURNS:
-            picture = picture.transpose(_TURNS[orientation])
-        return _to_rgb(picture, Path(path))
+        return _to_rgb(_turned(picture, orientation), Path(path))
+
+
+def from_pillow(
+    picture: Image.Image, *, max_pixels: int = MAX_PIXELS, upright: bool = True
+) -> np.ndarray:
+    """What `read_image` gives, of a picture that Pillow has opened or made.
+
+    Raises DataError when it cannot be decoded or is too large.
+    """
+    path = Path(getattr(picture, "filename", "") or "the picture")
+    with _named_faults(path, max_pixels):
+        _check_pixels(path, picture, max_pixels)
+        picture.load()
+        return _to_rgb(_turned(picture, _orientation(picture) if upright else 1), path)
 
 
 def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS, upright: bool = True) -> Header:
@@ -100,12 +113,22 @@ def read_size(path: str | Path) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """The file, its header read and checked; whatever goes wrong inside becomes a DataError."""
+    with _named_faults(path, max_pixels), Image.open(path, formats=_FORMATS) as picture:
+        _check_pixels(path, picture, max_pixels)
+        yield picture
+
+
+def _check_pixels(path: Path, picture: Image.Image, limit: int) -> None:
+    width, height = picture.size
+    if width * height > limit:
+        raise DataError(_too_large(path, f"{width} x {height} pixels", limit))
+
+
+@contextmanager
+def _named_faults(path: Path, max_pixels: int) -> Iterator[None]:
+    """Whatever goes wrong with a picture becomes a DataError that names it."""
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise DataError(_too_large(path, f"{width} x {height} pixels", max_pixels))
-            yield picture
+        yield
     except DataError:
         raise
     except FileNotFoundError:
@@ -142,7 +165,7 @@ def _too_large(path: Path, size: str, limit: int) -> str:
 def _unknown(path: Path) -> str:
     if path.stat().st_size == 0:
         return f"{path}: the file is empty. Copy the picture anew from its source."
-    if path.suffix.lower() in _FILMS:
+    if path.suffix.lower() in FILMS:
         return (
             f"{path}: a video, of which pictures must be taken first, for example with "
             f"ffmpeg -i {path.name} frames/%06d.jpg"
@@ -160,6 +183,11 @@ def _orientation(picture: Image.Image) -> int:
     # The base class's method: the one of PNG would decode the whole picture to look behind it.
     value = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image, path: Path) -> np.ndarray:

@@ -9,14 +9,14 @@ from typing import Any
 class Console:
     """Speaks to stdout; a reader that went away (closed pipe) ends the talk, not the run."""
 
-    def __init__(self, total: int, done: int = 0) -> None:
-        """Show `done` of `total` steps."""
+    def __init__(self, total: int | None, done: int = 0, *, unit: str = "step") -> None:
+        """Show `done` of `total` steps, or of an unknown number of them."""
         self._open = sys.stdout is not None
         self._bar: Any = None
         if self._open and sys.stdout.isatty() and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
 
     def advance(self, step: int) -> None:
         """Move the bar to `step`."""

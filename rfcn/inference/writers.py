@@ -1,62 +1,86 @@
-"""What was found, written down: annotated pictures and one JSON file."""
+"""What was found, as text: JSON, JSON lines and CSV, written as it comes."""
 
+import csv
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rfcn.structures import Detections
+from rfcn.inference.frames import Frame
+from rfcn.inference.results import NamedDetections
 
 
-def as_json(
-    detections: Detections, class_names: Sequence[str], *, file: Path, size: tuple[int, int]
-) -> dict[str, Any]:
-    """What was found in one picture, as JSON values.
+class Writer(Protocol):
+    """Keeps what was found in one form. What was written when the run is stopped, is whole."""
 
-    Boxes are (x1, y1, x2, y2), half-open, in pixels of the upright picture of `size` (height,
-    width).
-    """
-    rows = zip(
-        detections.labels.tolist(),
-        detections.scores.tolist(),
-        detections.boxes.tolist(),
-        strict=True,
+    def write(self, frame: Frame, found: NamedDetections) -> None:
+        """Keep what was found in one picture."""
+        ...
+
+    def close(self) -> None:
+        """Complete what was written."""
+        ...
+
+
+def record_of(frame: Frame, found: NamedDetections) -> dict[str, Any]:
+    """JSON values: where the picture comes from, and `found.to_dict()`."""
+    return {**frame.place, **found.to_dict()}
+
+
+class JSONWriter:
+    """One list of records, a line each."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+        self._file.write("[")
+        self._separator = "\n"
+
+    def write(self, frame: Frame, found: NamedDetections) -> None:
+        """Append a record."""
+        self._file.write(self._separator + json.dumps(record_of(frame, found), ensure_ascii=False))
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        """End the list."""
+        self._file.write("\n]\n")
+        self._file.close()
+
+
+class JSONLinesWriter:
+    """A record a line, to be read while the run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+
+    def write(self, frame: Frame, found: NamedDetections) -> None:
+        """Append a record."""
+        self._file.write(json.dumps(record_of(frame, found), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CSVWriter:
+    """A row a detection; a picture in which nothing was found has none."""
+
+    COLUMNS = (
+        *("file", "frame", "time", "width", "height"),
+        *("label", "label_id", "score", "x1", "y1", "x2", "y2"),
     )
-    return {
-        "file": str(file),
-        "width": size[1],
-        "height": size[0],
-        "detections": [
-            {
-                "label": class_names[label - 1],
-                "label_id": label,
-                "score": round(score, 6),
-                "box": [round(side, 2) for side in box],
-            }
-            for label, score, box in rows
-        ],
-    }
 
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(self.COLUMNS)
 
-def write_json(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write the records of `as_json`, one a line inside a JSON list."""
-    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    def write(self, frame: Frame, found: NamedDetections) -> None:
+        """Append the rows of a picture."""
+        told = record_of(frame, found)
+        where = [told.get(name, "") for name in self.COLUMNS[:5]]
+        for one in told["detections"]:
+            self._rows.writerow([*where, one["label"], one["label_id"], one["score"], *one["box"]])
 
-
-def name_outputs(pictures: Sequence[Path], folder: Path) -> list[Path]:
-    """Where the annotated copy of each picture goes: its name in `folder`, as JPEG.
-
-    Pictures of one name from several folders, or `a.jpg` beside `a.png`, get numbers, and no name
-    leads back to an input.
-    """
-    taken = {picture.resolve() for picture in pictures}
-    names = []
-    for picture in pictures:
-        path, number = folder / f"{picture.stem}.jpg", 1
-        while path.resolve() in taken:
-            number += 1
-            path = folder / f"{picture.stem}_{number}.jpg"
-        taken.add(path.resolve())
-        names.append(path)
-    return names
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -11,6 +11,7 @@ from rfcn.cli.options import (
     add_device_option,
     add_output_option,
     config_from,
+    count,
     count_or_zero,
     fraction,
     output_folder,
@@ -107,3 +108,7 @@ def test_whole_numbers() -> None:
     for text in ("-1", "1.5", "", "one"):
         with pytest.raises(argparse.ArgumentTypeError, match="whole number from 0"):
             count_or_zero(text)
+    assert [count(text) for text in ("1", "70")] == [1, 70]
+    for text in ("0", "-1", "1.5", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="whole number from 1"):
+            count(text)

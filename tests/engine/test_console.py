@@ -29,14 +29,25 @@ def test_on_a_terminal_a_bar_moves_and_lines_are_occasional(monkeypatch):
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    console = Console(10, done=4)
+    console = Console(10, done=4, unit="picture")
     console.progress("step 5/10 loss 0.5", "loss 0.500 eta 0:00:05")
     console.advance(10)
     console.say("saved")
     console.close()
     assert out.getvalue().strip() == "saved"
     assert "10/10" in err.getvalue()
+    assert "picture/s" in err.getvalue() or "s/picture" in err.getvalue()
     assert "loss 0.500 eta 0:00:05" in err.getvalue()
+
+
+def test_a_bar_without_an_end(monkeypatch):
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    console = Console(None, unit="picture")
+    console.advance(7)
+    console.close()
+    assert "7picture" in err.getvalue()
 
 
 def test_l9_a_terminal_without_the_letters_still_gets_the_line(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rfcn.errors import DataError
-from rfcn.inference.sources import find_pictures
+from rfcn.inference.sources import Camera, find_sources, is_film, is_picture
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def names(inputs: list[str], folder: Path) -> tuple[list[str], list[str]]:
-    pictures, others = find_pictures(inputs)
+def names(inputs: list[str], folder: Path, **options: bool) -> tuple[list[str], list[str]]:
+    pictures, others = find_sources(inputs, **options)
     return tuple([str(path.relative_to(folder)) for path in paths] for paths in (pictures, others))
 
 
@@ -28,7 +28,56 @@ def test_a_folder_means_its_own_pictures_and_names_the_rest(folder: Path) -> Non
 
 
 def test_a_named_file_is_taken_whatever_its_extension(folder: Path) -> None:
-    assert names([str(folder / "notes.txt")], folder) == (["notes.txt"], [])
+    (folder / "photo").touch()
+    assert names([str(folder / "photo")], folder) == (["photo"], [])
+
+
+def test_folders_below_when_asked_for(folder: Path) -> None:
+    assert names([str(folder)], folder, recursive=True) == (
+        ["a.png", "b.JPG", "deep/c.webp"],
+        ["deep/d.csv", "notes.txt"],
+    )
+
+
+def test_videos_stand_among_pictures(folder: Path) -> None:
+    (folder / "c.MP4").touch()
+    assert names([str(folder)], folder)[0] == ["a.png", "b.JPG", "c.MP4"]
+    assert is_film(folder / "c.MP4")
+    assert not is_film(folder / "a.png")
+    assert is_picture(folder / "b.JPG")
+    assert not is_picture(Camera(0))
+
+
+def test_a_number_is_a_camera_unless_a_file_has_that_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "7").touch()
+    assert find_sources(["0", "7"]) == ([Camera(0), Path("7")], [])
+    assert is_film(Camera(0))
+    assert str(Camera(0)) == "camera 0"
+
+
+def test_a_list_of_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    listed = folder / "deep" / "list.txt"
+    lines = ["\ufeff# mine", "", f" {folder / 'b.JPG'} ", "c.webp", f"{folder.name}/*.png"]
+    listed.write_text("\n".join(lines), encoding="utf-8")
+    found, _ = find_sources([str(listed)])  # beside the list, or from where we are
+    assert [path.name for path in found] == ["b.JPG", "c.webp", "a.png"]
+    with pytest.raises(DataError, match="no pictures in"):
+        find_sources([str(folder / "notes.txt")])
+    listed.write_text("gone.jpg\n")
+    with pytest.raises(DataError, match=r"gone\.jpg: there is no such file"):
+        find_sources([str(listed)])
+    listed.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot be read as a list"):
+        find_sources([str(listed)])
+
+
+def test_nothing_comes_from_standard_input() -> None:
+    with pytest.raises(DataError, match=r"not read from standard input\. Write"):
+        find_sources(["-"])
 
 
 def test_a_pattern_passes_over_what_is_no_picture(folder: Path) -> None:
@@ -60,14 +109,14 @@ def test_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_i14_nothing_to_find(folder: Path) -> None:
     for missing in (folder / "absent.jpg", folder / "*.tif"):
         with pytest.raises(DataError, match="no such file or folder, and no file fits it") as fault:
-            find_pictures([str(missing)])
+            find_sources([str(missing)])
         assert str(missing) in str(fault.value)
 
 
 # I14
 def test_i14_no_picture_at_all(folder: Path) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no pictures in .*empty\. Give picture files"):
-        find_pictures([str(folder / "empty")])
+    with pytest.raises(DataError, match=r"no pictures in .*empty\. Give picture or video files"):
+        find_sources([str(folder / "empty")])
     with pytest.raises(DataError, match=r"\(1 other files passed over\).* \.webp"):
-        find_pictures([f"{folder}/*.txt"])
+        find_sources([f"{folder}/*.txt"])

@@ -1,59 +1,90 @@
-"""What was found, written down."""
+"""What was found, as text."""
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import torch
+import pytest
 
-from rfcn.inference.writers import as_json, name_outputs, write_json
-from rfcn.structures import Detections
-
-FOUND = Detections(
-    boxes=torch.tensor([[1.0, 2.0, 30.125, 40.5], [0.0, 0.0, 5.0, 5.0]]),
-    scores=torch.tensor([0.9, 0.25]),
-    labels=torch.tensor([2, 1]),
-)
+from rfcn.inference.frames import FilmFacts, Frame
+from rfcn.inference.results import NamedDetections
+from rfcn.inference.writers import CSVWriter, JSONLinesWriter, JSONWriter, record_of
 
 
-def test_a_record_says_everything_in_words_and_pixels() -> None:
-    record = as_json(FOUND, ("cat", "dog"), file=Path("in/a.jpg"), size=(48, 64))
-    assert record == {
-        "file": "in/a.jpg",
-        "width": 64,
-        "height": 48,
-        "detections": [
-            {"label": "dog", "label_id": 2, "score": 0.9, "box": [1.0, 2.0, 30.12, 40.5]},
-            {"label": "cat", "label_id": 1, "score": 0.25, "box": [0.0, 0.0, 5.0, 5.0]},
-        ],
+@pytest.fixture
+def of_film(frame: Frame) -> Frame:
+    return replace(frame, source=Path("käse.mp4"), number=7, seconds=1.4, film=FilmFacts("k", 5))
+
+
+def test_a_record_says_everything_in_words_and_pixels(
+    frame: Frame, found: NamedDetections, of_film: Frame
+) -> None:
+    record = record_of(frame, found)
+    assert list(record) == ["file", "width", "height", "detections"]
+    assert (record["file"], record["width"], record["height"]) == (str(frame.source), 64, 48)
+    assert record["detections"][0] == {
+        "label": "dog",
+        "label_id": 2,
+        "score": 0.9,
+        "box": [1.0, 2.0, 30.12, 40.5],
     }
+    record = record_of(of_film, found)
+    assert (record["file"], record["frame"], record["time"]) == ("käse.mp4", 7, 1.4)
 
 
-def test_the_file_is_json_with_a_record_a_line(tmp_path: Path) -> None:
-    records = [as_json(FOUND, ("Käse", "猫"), file=Path(f"{n}.jpg"), size=(4, 4)) for n in "ab"]
+def test_json_is_a_list_with_a_record_a_line(
+    frame: Frame, found: NamedDetections, of_film: Frame, tmp_path: Path
+) -> None:
+    records = [record_of(frame, found), record_of(of_film, found[:0])]
     for count in (0, 1, 2):
-        write_json(tmp_path / "x.json", records[:count])
+        writer = JSONWriter(tmp_path / "x.json")
+        for one, what in [(frame, found), (of_film, found[:0])][:count]:
+            writer.write(one, what)
+        writer.close()
         text = (tmp_path / "x.json").read_text(encoding="utf-8")
         assert json.loads(text) == records[:count]
-        assert text.count("\n") == 2 + max(count, 1)
-    assert "猫" in text
+        assert text.count("\n") == 2 + count
+    assert "käse" in text
 
 
-def test_copies_keep_the_stem_and_become_jpeg() -> None:
-    named = name_outputs([Path("in/a.png"), Path("in/b.tar.jpg")], Path("out"))
-    assert named == [Path("out/a.jpg"), Path("out/b.tar.jpg")]
+def test_json_lines_can_be_read_on_the_way(
+    frame: Frame, found: NamedDetections, of_film: Frame, tmp_path: Path
+) -> None:
+    writer = JSONLinesWriter(tmp_path / "x.jsonl")
+    writer.write(frame, found)
+    writer.write(of_film, found)
+    lines = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        record_of(frame, found),
+        record_of(of_film, found),
+    ]
+    writer.close()
 
 
-def test_l8_equal_stems_get_numbers() -> None:
-    pictures = [Path("in/a.jpg"), Path("in/a.png"), Path("else/a.jpg"), Path("in/a_2.jpg")]
-    named = name_outputs(pictures, Path("out"))
-    assert named[:3] == [Path("out/a.jpg"), Path("out/a_2.jpg"), Path("out/a_3.jpg")]
-    assert len(set(named)) == 4
-
-
-def test_l8_no_copy_leads_to_an_input(tmp_path: Path) -> None:
-    pictures = [tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "sub" / ".." / "a_2.jpg"]
-    (tmp_path / "sub").mkdir()
-    named = name_outputs(pictures, tmp_path / "sub" / "..")
-    resolved = [path.resolve() for path in named]
-    assert len(set(resolved)) == 3
-    assert not set(resolved) & {path.resolve() for path in pictures}
+def test_csv_has_a_row_a_detection(
+    frame: Frame, found: NamedDetections, of_film: Frame, tmp_path: Path
+) -> None:
+    odd = replace(found, class_names=("cat", 'a "dog", wet\nor dry', "red fox"))
+    writer = CSVWriter(tmp_path / "x.csv")
+    for one, what in ((frame, odd), (frame, odd[:0]), (of_film, odd[:1])):
+        writer.write(one, what)
+    writer.close()
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert rows[0] == {
+        "file": str(frame.source),
+        "frame": "",
+        "time": "",
+        "width": "64",
+        "height": "48",
+        "label": 'a "dog", wet\nor dry',
+        "label_id": "2",
+        "score": "0.9",
+        "x1": "1.0",
+        "y1": "2.0",
+        "x2": "30.12",
+        "y2": "40.5",
+    }
+    assert (rows[3]["file"], rows[3]["frame"], rows[3]["time"]) == ("käse.mp4", "7", "1.4")
