@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rfcn.build import AnyDetector, build_detector, build_tester, file_rules, test_sizes
-from rfcn.config.loader import config_from_mapping, override_config
+from rfcn.config.loader import config_from_mapping, override_config, stored_config
 from rfcn.config.schema import Config
 from rfcn.datasets.loader import collate
 from rfcn.datasets.sample import Sample
@@ -22,6 +22,7 @@ from rfcn.inference.model_card import write_model_card
 from rfcn.inference.pictures import PictureSource, read_picture, size_of
 from rfcn.inference.results import SURE, NamedDetections, labels_of
 from rfcn.inference.torchvision_contract import TorchvisionDetector
+from rfcn.models.folding import folded
 from rfcn.structures import Detections, ImageBatch, Pyramid, Target
 
 BATCH_SIZE = 8
@@ -34,7 +35,8 @@ class Detector:
     Args:
         model: moved to `device` and put into evaluation mode.
         class_names: label 1 is the first. config: how pictures are resized. metrics: what its
-        weights reached when they were saved, for its model card.
+        weights reached when they were saved, for its model card. fast: predict with a second model
+        whose batch norms are folded into its convolutions, which gives the same up to rounding.
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class Detector:
         config: Config,
         device: torch.device | str = "cpu",
         metrics: Mapping[str, Any] | None = None,
+        fast: bool = False,
     ) -> None:
         self.model = model.to(device).eval()
         # as in training: fast, and the same figures to the last bit
         self.model.to(memory_format=torch.channels_last)
-        self.tester = build_tester(self.model, config.model).eval()
+        self.fast = fast
+        used = folded(self.model) if fast else self.model
+        self.tester = build_tester(used, config.model).eval()
         self.class_names = tuple(class_names)
         self.config = config
         self.metrics = dict(metrics or {})
@@ -66,9 +71,11 @@ class Detector:
         *,
         device: torch.device | str = "cpu",
         revision: str | None = None,
+        fast: bool = True,
     ) -> "Detector":
         """The detector of a weights folder (or of its `model.safetensors` alone), or one of the
-        Hugging Face hub by its id, `OWNER/NAME`, at a `revision` (branch, tag or commit).
+        Hugging Face hub by its id, `OWNER/NAME`, at a `revision` (branch, tag or commit). `fast`:
+        see `Detector`.
 
         Raises:
             WeightsError: the file is missing, broken, or not one of ours; or the hub does not give
@@ -85,6 +92,7 @@ class Detector:
             config=config,
             device=device,
             metrics=metadata.get("metrics"),
+            fast=fast,
         )
 
     def save_pretrained(self, folder: str | Path, *, name: str | None = None) -> Path:
@@ -97,7 +105,7 @@ class Detector:
         folder = Path(folder)
         facts = {
             "classes": list(self.class_names),
-            "config": self.config.model_dump(mode="json"),
+            "config": stored_config(self.config),
             "metrics": self.metrics,
         }
         save_weights(folder, self.model.state_dict(), facts)
@@ -150,6 +158,7 @@ class Detector:
             config=config,
             device=self.device,
             metrics=self.metrics,
+            fast=self.fast,
         )
 
     def with_tta(self, *names: str) -> "Detector":

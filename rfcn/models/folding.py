@@ -17,18 +17,19 @@ _CONSTANT = FrozenBatchNorm | nn.BatchNorm2d
 
 
 def folded(model: M) -> M:
-    """A copy in evaluation mode in which convolutions carry the batch norms behind them.
+    """A second model in evaluation mode in which convolutions carry the batch norms behind them.
 
     The same outputs up to rounding (1e-5 of the largest). Norms over the picture's own statistics
-    (groups) stay. It is for inference: what was folded is
-    not in its state dict any more, and it cannot be trained on.
+    (groups) stay. It is for inference with the weights as they are now: all that is not folded is
+    shared with `model`, and what is folded is not in its state dict any more.
     """
-    model = copy.deepcopy(model).eval()
+    shared = {id(one): one for one in (*model.parameters(), *model.buffers())}
+    model = copy.deepcopy(model, shared).eval()
     for parent, first, second in list(_pairs(model)):
         convolution, norm = getattr(parent, first), getattr(parent, second)
         setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
         setattr(parent, second, nn.Identity())
-    return model.requires_grad_(False)
+    return model
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:

@@ -10,10 +10,13 @@ import torch
 from PIL import Image
 
 import rfcn
+from rfcn.build import build_detector
+from rfcn.config import schema
 from rfcn.config.loader import override_config
 from rfcn.datasets.image import read_image
 from rfcn.errors import ConfigError, WeightsError
 from rfcn.inference.detector import Detector
+from rfcn.models.normalization import FrozenBatchNorm
 from rfcn.structures import Detections
 
 NAMES = ("cat", "dog", "red fox")
@@ -192,3 +195,27 @@ def test_w1_no_weights(tmp_path: Path, trained_run) -> None:
         Detector.from_pretrained(tmp_path / "absent")
     with pytest.raises(WeightsError, match="RUN/weights/best"):
         Detector.from_pretrained(trained_run.output)
+
+
+def test_folded_batch_norm_finds_the_same(tiny_model, photo) -> None:
+    torch.manual_seed(0)
+    backbone = schema.ResNetBackbone(depth=18, weights="none", frozen_stages=0)
+    model = tiny_model.model_copy(update={"backbone": backbone})
+    data = schema.Data(test_short_side=64, train_short_sides=(64,), max_long_side=96)
+    config = schema.Config(model=model, data=data)
+    detector = build_detector(model, ["a", "b"], pretrained=False)
+    for module in detector.modules():
+        if isinstance(module, FrozenBatchNorm):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    plain, fast = (
+        Detector(detector, class_names=["a", "b"], config=config, fast=fast)
+        for fast in (False, True)
+    )
+    expected, found = plain.predict(photo, score=0), fast.predict(photo, score=0)
+    assert len(expected) > 3
+    assert_same(found, expected, scores=1e-5, boxes=1e-3)
+    inside = [m for m in fast.tester.modules() if isinstance(m, FrozenBatchNorm)]
+    assert inside == []
+    assert fast.model.state_dict().keys() == plain.model.state_dict().keys()
+    assert fast.with_config(config).fast

@@ -48,9 +48,16 @@ def test_the_model_that_is_folded_stays_as_it_is():
     fast = folded(backbone)
     assert backbone.training
     assert not fast.training
-    assert not any(one.requires_grad for one in fast.parameters())
+    assert all(one.requires_grad for one in backbone.layer4.parameters())
     assert before.keys() == backbone.state_dict().keys()
     assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+
+
+def test_what_is_not_folded_is_shared():
+    backbone = ResNet(18, conv5_norm="group")
+    fast = folded(backbone)
+    assert fast.layer4[0].conv1.weight is backbone.layer4[0].conv1.weight
+    assert fast.layer3[0].conv1.weight is not backbone.layer3[0].conv1.weight
 
 
 def test_norms_over_the_pictures_own_statistics_stay():
