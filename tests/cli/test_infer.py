@@ -335,7 +335,7 @@ def test_l11_stopped_on_the_way(trained_run, tmp_path: Path) -> None:
     assert process.stdout is not None
     assert "0000.jpg: " in process.stdout.readline()  # it is at work
     process.send_signal(signal.SIGINT)
-    said, complained = process.communicate(timeout=120)
+    said, complained = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in complained
     assert "SIGINT: stopping after this step" in complained
