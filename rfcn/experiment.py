@@ -327,11 +327,20 @@ class Experiment:
         save_checkpoint(self.output / "checkpoints", state, step)
 
     def _evaluate(self, step: int) -> None:
-        """Measure, keep the weights as the last and, where they are, as the best."""
-        with self._averaged():
-            self._measure(step)
+        """Measure, unless that fails and the config would rather go on training."""
+        tolerant = self.config.eval.on_failure == "continue" and self.world.size == 1
+        try:
+            with self._averaged():
+                self._measure(step)
+        except Stopped:
+            raise
+        except Exception as fault:
+            if not tolerant or step == self.iterations:
+                raise
+            self.log.warn(f"the evaluation after step {step} failed, training goes on: {fault}")
 
     def _measure(self, step: int) -> None:
+        """Measure, keep the weights as the last and, where they are, as the best."""
         self.result = assess(
             self.model,
             self.val_set,

@@ -178,6 +178,28 @@ def test_t18_an_evaluation_that_fails_costs_nothing(short, tmp_path: Path, monke
     assert run_experiment(short(), tmp_path / "run", resume=True).summary() == result.summary()
 
 
+def test_t18_training_goes_on_where_that_is_asked_for(
+    short, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = short("eval.every=2", "eval.on_failure=continue", "eval.report=false")
+    faults = iter([DataError("no such picture"), None])
+
+    def fail_once(*args: Any, **options: Any) -> Any:
+        if fault := next(faults):
+            raise fault
+        return assess(*args, **options)
+
+    monkeypatch.setattr(experiment_module, "assess", fail_once)
+    assert isinstance(run_experiment(config, tmp_path / "run"), VOCResult)
+    said = "the evaluation after step 2 failed, training goes on: no such picture"
+    assert said in capsys.readouterr().out
+    assert [line["step"] for line in lines(tmp_path / "run", "val/mAP@0.5")] == [4]
+
+    faults = iter([None, DataError("no such picture")])  # the last one is what the run is for
+    with pytest.raises(DataError):
+        run_experiment(config, tmp_path / "failed")
+
+
 def test_t9_a_signal_ends_an_evaluation_at_its_next_picture(
     short, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

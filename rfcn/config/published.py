@@ -199,6 +199,7 @@ SOURCES: dict[str, Source] = {
         True, True, True, "pixels counted without + 1; `true` repeats the devkit"
     ),
     "eval.every": _own(_RUN),
+    "eval.on_failure": _own(_RUN),
     "eval.report": _own(_RUN),
     "eval.floor": _own(_GUARD),
     "runtime.device": _own(_RUN),

@@ -322,6 +322,9 @@ class Eval(Section):
     every: CountOrZero = 0
     """Evaluate each time after so many training steps; 0 evaluates at the end only. Alternating
     training has nothing to evaluate before its last stage."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """An evaluation within training that fails ends the run, which has saved before, or is told and
+    left out. The last one always ends it, and so does any with several processes."""
     report: bool = True
     """After the last evaluation, write its analysis and `report.html` (docs/evaluation.md)."""
     floor: Fraction | None = None
@@ -340,7 +343,7 @@ class Runtime(Section):
     """Let torch.compile translate backbone and dense layers: minutes once, then faster steps."""
     activation_checkpointing: bool = False
     """Forget the activations of residual blocks and compute them again for their gradients: a
-    fraction of the memory, about a third more time, for large pictures and batches."""
+    fraction of the memory for a quarter more time, for large pictures and batches."""
     timeout: Positive = 1800
     """Seconds that one of several processes (torchrun) waits for the others before it gives up."""
     log_every: Count = 20
