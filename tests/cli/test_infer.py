@@ -326,7 +326,6 @@ def test_l11_stopped_on_the_way(trained_run, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
     assert "0000.jpg: " in process.stdout.readline()  # it is at work
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=300)
