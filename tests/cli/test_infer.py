@@ -241,12 +241,6 @@ def test_i15_what_a_damaged_video_has_is_kept(
     assert told["file"] == str(film)
 
 
-def test_i15_a_video_to_write_where_there_is_none(fault, trained_run, tmp_path: Path) -> None:
-    words = ("infer", "-w", trained_run.weights, "-i", trained_run.pictures[0])
-    message = fault(*words, "-o", tmp_path / "seen", "--save", "video", code=2)
-    assert "there is no video among the inputs" in message
-
-
 def test_a_camera(infer, clip, monkeypatch: pytest.MonkeyPatch) -> None:
     film, whole = clip(), cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda name: whole(str(film) if name == 0 else name))
@@ -323,8 +317,8 @@ def test_l11_stopped_on_the_way(trained_run, tmp_path: Path) -> None:
     for number in range(3000):
         (photos / f"{number:04}.jpg").symlink_to(trained_run.pictures[0])
     output = tmp_path / "seen"
-    words = ["infer", "-w", trained_run.weights, "-i", photos, "-o", output, "--save", "jsonl"]
-    words += ["json", "--device", "cpu"]
+    words = ["infer", "-w", trained_run.weights, "-i", photos, "-o", output]
+    words += ["--save", "jsonl", "json", "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rfcn.cli.main", *map(str, words)],
         cwd=ROOT,
@@ -332,7 +326,6 @@ def test_l11_stopped_on_the_way(trained_run, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
     assert "0000.jpg: " in process.stdout.readline()  # it is at work
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=300)
@@ -351,6 +344,7 @@ def test_l11_stopped_on_the_way(trained_run, tmp_path: Path) -> None:
     [
         (["--classes", "unicorn"], 2, "no class 'unicorn'"),
         (["--save", "pdf"], 2, "invalid choice: 'pdf'"),
+        (["--save", "video"], 2, "there is no video among the inputs"),
         (["--tta", "magic"], 2, "invalid choice: 'magic'"),
         (["--batch-size", "0"], 2, "'0' is not a whole number from 1 on"),
         (["--score-maps", "0", "--classes", "ring"], 2, "leave --classes out"),
