@@ -52,7 +52,7 @@ data:
   train_short_sides: [96, 112]
   test_short_side: 112
   max_long_side: 160
-train: {{lr: 0.02, iterations: {steps}, lr_steps: [], warmup_iterations: 5}}
+train: {{lr: 0.02, iterations: {steps}, lr_steps: [], warmup_iterations: 5, ema_decay: 0.9}}
 eval: {{every: {half}, report: false}}
 runtime: {{device: cpu, log_every: 2, checkpoint_every: 3, pictures: 0, tensorboard: false}}
 """
