@@ -36,7 +36,8 @@ class Detector:
         model: moved to `device` and put into evaluation mode.
         class_names: label 1 is the first. config: how pictures are resized. metrics: what its
         weights reached when they were saved, for its model card. fast: predict with a second model
-        whose batch norms are folded into its convolutions, which gives the same up to rounding.
+        whose batch norms are folded into its convolutions, which gives the same up to rounding: the
+        `predictor`, which is the model itself otherwise.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class Detector:
         # as in training: fast, and the same figures to the last bit
         self.model.to(memory_format=torch.channels_last)
         self.fast = fast
-        used = folded(self.model) if fast else self.model
-        self.tester = build_tester(used, config.model).eval()
+        self.predictor = folded(self.model) if fast else self.model
+        self.tester = build_tester(self.predictor, config.model).eval()
         self.class_names = tuple(class_names)
         self.config = config
         self.metrics = dict(metrics or {})
