@@ -104,7 +104,7 @@ def origin_of(path: Path) -> str:
         return ""
     if "classifiers" in program:
         return f"It is of {program}: a backbone to start from, for model.backbone.weights."
-    if program == "torchvision's detectors":
+    if program in ("torchvision's detectors", "Detectron2", "Detectron"):
         return (
             f"{program} wrote it, whose layers are not those of a detector here: "
             "`rfcn import-weights` makes a backbone of it (docs/importing.md)."

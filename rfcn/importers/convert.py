@@ -18,7 +18,7 @@ from rfcn.engine.finite import first_non_finite
 from rfcn.engine.weights import save_weights
 from rfcn.errors import WeightsError
 from rfcn.filekind import kind_of, origin_of, remedy_for
-from rfcn.importers import caffe, mxnet, torchvision
+from rfcn.importers import caffe, detectron2, mxnet, torchvision
 from rfcn.importers.backbone import Network, recognise, take_backbone
 from rfcn.importers.detector import Wishes, is_detector, take_detector
 from rfcn.importers.foreign import EPS, Foreign
@@ -31,7 +31,7 @@ BACKBONE = "backbone.safetensors"
 REPORT = "import.json"
 SUPPORTED = (
     "Caffe's .caffemodel (py-R-FCN, MATLAB R-FCN, ImageNet ResNets and VGG-16), MXNet's .params "
-    "(Deformable-ConvNets) and torchvision's state dicts are."
+    "(Deformable-ConvNets), torchvision's state dicts and detectron2's files are."
 )
 
 
@@ -108,7 +108,11 @@ def read(path: Path, eps: float | None = None) -> Foreign:
     """
     kind = kind_of(path)
     if kind == "a PyTorch file" or _is_old_torch(path, kind):
-        return torchvision.read(path, eps=EPS if eps is None else eps)
+        state = torchvision.read_state(path)
+        if not detectron2.is_named(state):
+            return torchvision.named(state, eps=EPS if eps is None else eps)
+        if eps is None:
+            return detectron2.named(state)
     if eps is not None:
         raise WeightsError(f"{path}: --eps is for torchvision's files; this is {kind}.")
     reader = _reader(path, kind)
@@ -120,6 +124,8 @@ def read(path: Path, eps: float | None = None) -> Foreign:
 
 def _reader(path: Path, kind: str) -> Callable[[Path], Foreign] | None:
     """What reads a file that is no PyTorch file."""
+    if kind == "a pickle":
+        return detectron2.read
     if kind not in ("a file of unknown kind", "a text file"):  # a short net looks like text
         return None
     with path.open("rb") as file:

@@ -33,15 +33,24 @@ def read(path: Path, *, eps: float = EPS) -> Foreign:
             run with 0.
 
     Raises:
-        WeightsError: the file cannot be read as data, or is no state dict.
+        WeightsError: the file cannot be read as data, or is no state dict, or one layer is in it
+            twice.
     """
-    state = read_state(path)
+    return named(read_state(path), eps=eps)
+
+
+def named(state: Mapping[str, Tensor], *, eps: float = EPS) -> Foreign:
+    """Tensors by torchvision's names -> by common names. eps: see `read`.
+
+    Raises:
+        WeightsError: two tensors are the same layer.
+    """
     tensors: dict[str, Tensor] = {}
     origin: dict[str, tuple[str, ...]] = {}
     for key, tensor in state.items():
         name = common_name(key)
         if name in tensors:
-            raise WeightsError(f"{path}: {key} and {origin[name][0]} are the same layer.")
+            raise WeightsError(f"{key} and {origin[name][0]} are the same layer.")
         shift = eps - EPS if name.endswith(".running_var") else 0
         tensors[name] = (tensor.double() + shift).float() if shift else tensor.float()
         origin[name] = (key,)
