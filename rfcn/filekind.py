@@ -80,6 +80,7 @@ PROGRAMS = (
     ("Detectron", ("blobs",)),
 )
 """Other programs, and how names of keys or classes in their files begin; the first that fits."""
+CONVERTER = "`rfcn import-weights` turns it into weights of this program (docs/importing.md)."
 
 
 def origin_of(path: Path) -> str:
@@ -88,7 +89,7 @@ def origin_of(path: Path) -> str:
     Pickles, and those in PyTorch files, are read as text: nothing in them is executed.
     """
     if path.suffix == ".caffemodel":
-        return "Caffe wrote it, which cannot be read here, nor is there a converter."
+        return f"Caffe wrote it. {CONVERTER}"
     try:
         names = set(_names_in(path))
     except (OSError, ValueError, IndexError, zipfile.BadZipFile, StructError):
@@ -103,6 +104,11 @@ def origin_of(path: Path) -> str:
         return ""
     if "classifiers" in program:
         return f"It is of {program}: a backbone to start from, for model.backbone.weights."
+    if program in ("torchvision's detectors", "Detectron2", "Detectron"):
+        return (
+            f"{program} wrote it, whose layers are not those of a detector here: "
+            "`rfcn import-weights` makes a backbone of it (docs/importing.md)."
+        )
     return (
         f"{program} wrote it, whose layers are not those of a detector here: there is no "
         "converter. Train one from a backbone (model.backbone.weights)."

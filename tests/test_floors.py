@@ -19,7 +19,7 @@ FLOORS = (
     ("engine",),
     ("parts",),
     ("build",),
-    ("inference", "assessment", "review", "stages", "inspection"),
+    ("inference", "assessment", "review", "stages", "inspection", "importers"),
     ("running",),
     ("experiment",),
     ("reproduction",),

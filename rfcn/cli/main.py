@@ -100,6 +100,13 @@ COMMANDS = {
         "search a data set for boxes that may hold objects, to do without an RPN",
         ("rfcn make-proposals -c rfcn/r50_voc_ohem.yaml -o data/proposals",),
     ),
+    "import-weights": Command(
+        "turn weights of Caffe, torchvision and others into weights of this program",
+        (
+            "rfcn import-weights resnet101_rfcn_final.caffemodel -o imported/voc",
+            "rfcn import-weights ResNet-50-model.caffemodel -o imported/r50",
+        ),
+    ),
     "doctor": Command(
         "say what this machine has and what it lacks",
         ("rfcn doctor",),

@@ -37,6 +37,19 @@ class ResNetBackbone(Section):
     conv5_norm: Literal["frozen", "group", "batch"] = "frozen"
     """Normalisation inside conv5: `frozen` batch norm for pretrained weights (paper's code);
     `group` or live `batch` norm when conv5 is trained from scratch."""
+    style: Literal["torchvision", "caffe"] = "torchvision"
+    """What halves the maps: the 3x3 convolutions and a padded pool (`torchvision`), or the first
+    1x1 of a block and a pool without padding (`caffe`: the released codes, and weights that
+    `rfcn import-weights` brings from there)."""
+
+    @model_validator(mode="after")
+    def _weights_are_of_the_style(self) -> "ResNetBackbone":
+        if self.style == "caffe" and self.weights.startswith(("imagenet", "IMAGENET1K_")):
+            raise ValueError(
+                f"weights {self.weights} are of style torchvision: style caffe needs none, or the "
+                "path of a backbone that rfcn import-weights wrote"
+            )
+        return self
 
 
 class TinyBackbone(Section):

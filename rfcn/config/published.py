@@ -79,6 +79,7 @@ SOURCES: dict[str, Source] = {
     ),
     "model.backbone.frozen_stages": _codes(2),
     "model.backbone.conv5_norm": _codes("frozen"),
+    "model.backbone.style": Source(None, "caffe", "caffe", _TORCHVISION),
     "model.backbone.width": _own(_TINY),
     "model.backbone.stride": _own(_TINY),
     "model.backbone.norm": _own(_TINY),

@@ -26,6 +26,7 @@ STAGES = {
 """The modules of each stage, by their torchvision names."""
 
 Conv5 = Literal["a_trous", "stride_32", "deformable"]
+Style = Literal["torchvision", "caffe"]
 
 
 class ResNet(nn.Module):
@@ -40,6 +41,10 @@ class ResNet(nn.Module):
         conv5_norm: normalisation inside conv5; all other stages use frozen batch norm, as the
             released codes do everywhere. `group` and `batch` are for a conv5 without pretrained
             weights.
+        style: which step of the published network halves the maps. `torchvision`: the 3x3
+            convolution of a bottleneck, and a padded max pool. `caffe`, of the weights of He et al.
+            and all that were trained from them: its first 1x1 convolution, and a max pool without
+            padding whose last window may hang over the edge. Weights of one do not suit the other.
     """
 
     stages = STAGES
@@ -61,6 +66,7 @@ class ResNet(nn.Module):
         conv5: Conv5 = "a_trous",
         frozen_stages: int = 2,
         conv5_norm: Literal["frozen", "group", "batch"] = "frozen",
+        style: Style = "torchvision",
     ) -> None:
         super().__init__()
         self.architecture = f"resnet{depth}"
@@ -70,6 +76,10 @@ class ResNet(nn.Module):
         for names in STAGES.values():
             for name in names:
                 self.add_module(name, network.get_submodule(name))
+        self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        if style == "caffe":
+            self.pool1 = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+            _stride_first(network)
         self.rpn_channels = _out_channels(self.layer3)
         self.roi_channels = _out_channels(self.layer4)
         self.roi_stride = 32 if conv5 == "stride_32" else 16
@@ -88,15 +98,15 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """images: [N, 3, H, W] normalised -> conv4, ceil(H / 16) x ceil(W / 16) cells, and
-        conv5 (or conv4 again) with `roi_stride` for 16."""
+        conv5 (or conv4 again) with `roi_stride` for 16. (`caffe`: one cell less for some sizes, and
+        H and W of at least 3 pixels.)"""
         conv4 = self.trunk(images)
         return Features(rpn=conv4, roi=self.layer4(conv4))
 
     def trunk(self, images: Tensor) -> Tensor:
         """What proposals and heads share: images [N, 3, H, W] -> conv4."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-        conv4: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        conv4: Tensor = self.layer3(self.layer2(self.layer1(self.pool1(x))))
         return conv4
 
     @property
@@ -111,6 +121,13 @@ class ResNet(nn.Module):
         self.layer4 = nn.Identity()
         self.roi_channels, self.roi_stride = self.rpn_channels, self.stride
         return tail
+
+
+def _stride_first(network: nn.Module) -> None:
+    """Let the first 1x1 convolution of each bottleneck stride, in the place of its 3x3."""
+    for block in network.modules():
+        if isinstance(block, Bottleneck):
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
 
 
 def _keep_resolution(conv5: nn.Module) -> None:

@@ -56,6 +56,7 @@ def _bare(config: Config, features: Features) -> Backbone:
         conv5=CONV5[features],
         frozen_stages=config.frozen_stages,
         conv5_norm=config.conv5_norm,
+        style=config.style,
     )
 
 

@@ -94,3 +94,10 @@ def test_maxout_is_there_for_heads_with_layers_to_read_it(head: str, fits: bool)
         config_from_mapping({"model": model})
     else:
         assert "test_time.assignment adjacent" in refused(**model)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "IMAGENET1K_V2"])
+def test_weights_of_one_style_are_not_put_into_the_other(weights: str) -> None:
+    message = refused(backbone={"type": "resnet", "style": "caffe", "weights": weights})
+    assert f"weights {weights} are of style torchvision" in message
+    assert "rfcn import-weights" in message

@@ -212,3 +212,69 @@ def test_the_trunk_ends_where_proposals_read():
     features = network(images)
     assert torch.equal(network.trunk(images), features.rpn)
     assert torch.equal(network.above_trunk(features.rpn), features.roi)
+
+
+# --------------------------------------------------------------------------- Caffe's way to halve
+
+
+def test_caffe_style_strides_in_the_first_1x1():
+    network, plain = on_meta(50, style="caffe", conv5="stride_32"), on_meta_torchvision(50)
+    for stage in ("layer2", "layer3", "layer4"):
+        block, published = network.get_submodule(stage)[0], plain.get_submodule(stage)[0]
+        assert block.conv1.stride == block.downsample[0].stride == (2, 2)
+        assert (block.conv2.stride, published.conv2.stride) == ((1, 1), (2, 2))
+        assert all(layer.stride == (1, 1) for b in network.get_submodule(stage)[1:]
+                   for layer in b.modules() if isinstance(layer, nn.Conv2d))  # fmt: skip
+    holes = on_meta(50, style="caffe").layer4[0]
+    assert holes.conv1.stride == holes.conv2.stride == (1, 1)
+    assert holes.conv2.dilation == (2, 2)
+    assert set(on_meta(50, style="caffe").state_dict()) == set(on_meta(50).state_dict())
+
+
+@pytest.mark.parametrize("size", [(600, 1000), (599, 993), (17, 35), (3, 3), (98, 49)])
+def test_caffe_style_maps_have_caffes_sizes(size):
+    """Caffe: floor((n + 6 - 7) / 2) + 1 after conv1, ceil((n - 3) / 2) + 1 after the pool, then
+    twice floor((n - 1) / 2) + 1."""
+
+    def cells(side):
+        side = (side + 6 - 7) // 2 + 1
+        side = -(-(side - 3) // 2) + 1
+        for _ in range(2):
+            side = (side - 1) // 2 + 1
+        return side
+
+    network = on_meta(50, style="caffe")
+    maps = network(torch.empty(1, 3, *size, device="meta"))
+    assert maps.rpn.shape[-2:] == maps.roi.shape[-2:] == tuple(map(cells, size))
+
+
+def slow_pool(x):
+    """3x3 maximum at every second place, no padding, the last window cut where the map ends."""
+    sides = [-(-(side - 3) // 2) + 1 for side in x.shape[-2:]]
+    columns = [
+        [x[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].amax((2, 3)) for j in range(sides[1])]
+        for i in range(sides[0])
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in columns], dim=-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(40, 52), (41, 54)])
+def test_caffe_style_pools_as_a_slow_reference(size):
+    network = ResNet(18, style="caffe").eval()
+    x = torch.randn(2, 5, *size)
+    assert torch.equal(network.pool1(x), slow_pool(x))
+
+
+@torch.no_grad()
+def test_caffe_style_blocks_equal_a_slow_reference():
+    """A bottleneck that strides first is one that reads every second cell and never strides."""
+    torch.manual_seed(0)
+    block = ResNet(50, style="caffe").eval().layer2[0]
+    x = torch.randn(1, 256, 9, 12)
+    every_second = x[:, :, ::2, ::2]
+    y = torch.relu(block.bn1(torch.conv2d(every_second, block.conv1.weight)))
+    y = torch.relu(block.bn2(torch.conv2d(y, block.conv2.weight, padding=1)))
+    y = block.bn3(torch.conv2d(y, block.conv3.weight))
+    shortcut = block.downsample[1](torch.conv2d(every_second, block.downsample[0].weight))
+    assert_close(block(x), torch.relu(y + shortcut))
