@@ -110,11 +110,11 @@ def _parts_of(detector: Detector) -> tuple[TwoStageDetector, RFCNHead]:
 
 def _place_of(found: Detections, index: int, label: int | None, names: Sequence[str]) -> int:
     """The place of the detection among all of the picture."""
-    places = range(len(found))
+    places: Sequence[int] = range(len(found))
     kind = ""
     if label is not None:
-        places_of_class = (found.labels == label).nonzero()[:, 0].tolist()
-        places, kind = places_of_class, f" of class {names[label - 1]!r}"
+        places = (found.labels == label).nonzero()[:, 0].tolist()
+        kind = f" of class {names[label - 1]!r}"
     if not 0 <= index < len(places):
         raise IndexError(f"detection {index}{kind} of a picture with {len(places)}")
     return int(places[index])
