@@ -61,6 +61,13 @@ COMMANDS = {
             "rfcn infer -w runs/r50/weights/best -i clip.mp4 --score 0.3 --save video csv",
         ),
     ),
+    "explain": Command(
+        "show the votes behind a detection, as a picture and as a page to click through",
+        (
+            "rfcn explain --weights runs/r50/weights/best photo.jpg",
+            "rfcn explain -w runs/r50/weights/best photo.jpg --class person --detection 1",
+        ),
+    ),
     "replay": Command(
         "take a training step that failed again, and say where its numbers were lost",
         (

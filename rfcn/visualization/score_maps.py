@@ -30,7 +30,12 @@ CONTEXT = 1.5
 """The maps are shown in a square around the RoI whose side is so many times its longer side."""
 COLUMN_INCHES = (6.3, 4.6, 3.8)
 """Widths of picture, maps and votes; the maps make a square."""
+WITHOUT_INCHES = 3.8
+"""Width of the scores without each bin, where they are shown."""
 ROW_INCHES = 5.1
+HEADING_INCHES = 0.75
+LONGEST_TITLE = 46
+"""Letters; a longer one is written smaller, so as not to reach its neighbour."""
 DPI = 100
 
 
@@ -53,14 +58,16 @@ class ScoreMapView:
     """Softmax score of the class, 0..1."""
     title: str = ""
     """Stands above the picture; `<class> <score>` if empty."""
+    scores_without: Tensor | None = None
+    """[k, k] float: the score if the bin had no vote; a column more, where any view has them."""
 
 
-def draw_score_maps(views: ScoreMapView | Sequence[ScoreMapView]) -> Picture:
+def draw_score_maps(views: ScoreMapView | Sequence[ScoreMapView], *, heading: str = "") -> Picture:
     """A row for each view: picture with RoI and bins, the k x k maps, the votes -> uint8 [h, w, 3].
 
     Every map is laid over the picture with the bin that it votes for in yellow. Several views, such
     as a hit and a shifted miss, share one scale of colours. Bins are drawn as even parts of the
-    RoI; the released operator rounds their borders to cells.
+    RoI; the released operator rounds their borders to cells. heading: two lines above all.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -69,27 +76,48 @@ def draw_score_maps(views: ScoreMapView | Sequence[ScoreMapView]) -> Picture:
     for view in rows:
         _check(view)
     crops = [_square_around(view) for view in rows]
-    largest = max(_largest(view, crop) for view, crop in zip(rows, crops, strict=True))
-    size = (sum(COLUMN_INCHES) + 0.6, ROW_INCHES * len(rows))
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+    largest = full_colour(rows)
+    with_without = any(view.scores_without is not None for view in rows)
+    columns = (*COLUMN_INCHES, WITHOUT_INCHES) if with_without else COLUMN_INCHES
+    head = HEADING_INCHES if heading else 0.0
+    width, height = sum(columns) + 0.6, ROW_INCHES * len(rows) + head
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         len(rows),
-        3,
-        width_ratios=COLUMN_INCHES,
+        len(columns),
+        width_ratios=columns,
         left=0.01,
         right=0.99,
-        top=1 - 0.085 / len(rows),
-        bottom=0.015 / len(rows),
+        top=1 - (0.085 * ROW_INCHES + head) / height,
+        bottom=0.015 * ROW_INCHES / height,
         wspace=0.04,
         hspace=0.11,
     )
+    if heading:
+        figure.text(0.01, 1 - 0.12 / height, heading.replace("$", r"\$"), fontsize=14.5, va="top")
     for row, (view, crop) in enumerate(zip(rows, crops, strict=True)):
         _draw_picture(figure.add_subplot(grid[row, 0]), view)
         _draw_maps(figure, grid[row, 1], view, crop, largest)
         _draw_votes(figure.add_subplot(grid[row, 2]), view, largest)
+        if view.scores_without is not None:
+            _draw_without(figure.add_subplot(grid[row, 3]), view, view.scores_without)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def full_colour(views: Sequence[ScoreMapView]) -> float:
+    """The value shown in full colour, where several views share one scale."""
+    return max(_largest(view, _square_around(view)) for view in views)
+
+
+def film(values: Floats, largest: float) -> Floats:
+    """A map [h, w] as a film of colour, the more transparent the nearer to zero: RGBA 0..1
+    [h, w, 4]. largest: the value of full colour."""
+    strength = np.clip(values / largest, -1, 1)
+    colour: Floats = _colours()(0.5 + 0.5 * np.sign(strength))
+    colour[..., 3] = 0.85 * np.abs(strength) ** 1.2
+    return colour
 
 
 def _check(view: ScoreMapView) -> None:
@@ -100,6 +128,8 @@ def _check(view: ScoreMapView) -> None:
             f"score maps must be [k, k, h, w] and votes [k, k], not {list(view.maps.shape)} and "
             f"{list(view.votes.shape)}"
         )
+    if view.scores_without is not None and view.scores_without.shape != (k, k):
+        raise ValueError(f"scores_without must be [k, k], not {list(view.scores_without.shape)}")
 
 
 def _draw_picture(axes: "Axes", view: ScoreMapView) -> None:
@@ -147,30 +177,50 @@ def _draw_maps(
 
 
 def _draw_map(axes: "Axes", values: Floats, stride: float, largest: float) -> None:
-    """The map as a film of colour, the more transparent the nearer to zero."""
-    strength = np.clip(values / largest, -1, 1)
-    colour = _colours()(0.5 + 0.5 * np.sign(strength))
-    colour[..., 3] = 0.85 * np.abs(strength) ** 1.2
     extent = (0, values.shape[1] * stride, values.shape[0] * stride, 0)
-    axes.imshow(colour, extent=extent, interpolation="bilinear")
+    axes.imshow(film(values, largest), extent=extent, interpolation="bilinear")
 
 
 def _draw_votes(axes: "Axes", view: ScoreMapView, largest: float) -> None:
     votes = _numpy(view.votes)
-    k = len(votes)
-    axes.imshow(votes, cmap=_colours(), vmin=-largest, vmax=largest)
-    for (row, column), value in np.ndenumerate(votes):
+    texts = [[f"{value:.1f}" for value in row] for row in votes]
+    _draw_cells(axes, votes / largest, texts)
+    _title(axes, "the votes of the bins")
+    result = f"mean of the votes (logit) {votes.mean():.2f}\nscore (softmax) {view.score:.3f}"
+    _legend(axes, result, "red: for the class, blue: against it")
+
+
+def _draw_without(axes: "Axes", view: ScoreMapView, without: Tensor) -> None:
+    scores = _numpy(without)
+    lost = view.score - scores
+    # Full colour for the largest change; small changes stay pale.
+    largest = max(float(np.abs(lost).max()), 0.1)
+    texts = [[f"{value:.2f}" for value in row] for row in scores]
+    _draw_cells(axes, lost / largest, texts)
+    _title(axes, "the score without each bin")
+    result = f"with all bins {view.score:.3f}\nbetween {scores.min():.3f} and {scores.max():.3f}"
+    if np.abs(lost).max() < 0.01:
+        _legend(axes, result, "no one bin decides")
+    else:
+        _legend(axes, result, "red: the score falls without it, blue: it rises")
+
+
+def _draw_cells(axes: "Axes", strength: Floats, texts: Sequence[Sequence[str]]) -> None:
+    """A number in each bin, on a colour by its strength, -1..1."""
+    k = len(strength)
+    axes.imshow(strength, cmap=_colours(), vmin=-1, vmax=1)
+    for row, column in np.ndindex(k, k):
         size = min(20, 66 / k)
-        axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=size)
+        axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=size)
     for line in np.arange(k + 1) - 0.5:
         axes.axvline(line, color="white", linewidth=1.5)
         axes.axhline(line, color="white", linewidth=1.5)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
     axes.set_anchor("N")
-    _title(axes, "the votes of the bins")
-    result = f"mean of the votes (logit) {votes.mean():.2f}\nscore (softmax) {view.score:.3f}"
-    legend = "red: for the class, blue: against it"
+
+
+def _legend(axes: "Axes", result: str, legend: str) -> None:
     for y, text, size in ((-0.03, result, 13), (-0.165, legend, 10)):
         axes.text(0.5, y, text, transform=axes.transAxes, ha="center", va="top", fontsize=size)
 
@@ -192,7 +242,8 @@ def _outline(axes: "Axes", box: Sequence[float], width: float, line: object) -> 
 
 def _title(axes: "Axes", text: str, weight: str = "normal") -> None:
     # A dollar sign would start a formula.
-    axes.set_title(text.replace("$", r"\$"), fontsize=13, pad=8, fontweight=weight)
+    size = 13 * min(1, LONGEST_TITLE / max(len(text), 1))
+    axes.set_title(text.replace("$", r"\$"), fontsize=size, pad=8, fontweight=weight)
 
 
 def _backdrop(image: Picture) -> Floats:

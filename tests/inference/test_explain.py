@@ -1,13 +1,19 @@
 """The votes behind a detection."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
+from rfcn.config import schema
 from rfcn.config.loader import override_config
 from rfcn.datasets.image import read_image
 from rfcn.errors import ConfigError
 from rfcn.inference.detector import Detector
-from rfcn.inference.explain import _moved_off, explain, has_score_maps
+from rfcn.inference.explain import explain, explain_detection, has_score_maps
+from rfcn.visualization.explanation import SHIFTS, shifted
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +67,6 @@ def test_the_roi_moved_off_sees_something_else(detector: Detector, image) -> Non
     assert hit.score != miss.score
 
 
-@pytest.mark.parametrize(
-    ("roi", "moved"),
-    [
-        ([20.0, 30, 40, 70], [10.0, 10, 30, 50]),  # room on both sides: to the upper left
-        ([5.0, 30, 25, 70], [15.0, 10, 35, 50]),  # no room at the left
-        ([20.0, 0, 40, 40], [10.0, 20, 30, 60]),  # none above
-    ],
-)
-def test_where_it_moves(roi: list[float], moved: list[float]) -> None:
-    assert _moved_off(torch.tensor(roi)).tolist() == moved
-
-
 def test_a_detection_that_is_not_there(detector: Detector, image) -> None:
     count = len(detector.predict([image])[0])
     for index in (count, -1):
@@ -94,3 +88,117 @@ def test_several_looks_have_no_one_explanation(detector: Detector, image) -> Non
     assert not has_score_maps(several)
     with pytest.raises(ConfigError, match="more than once"):
         explain(several, image, 0)
+
+
+# ------------------------------------------------------------------- every number of an explanation
+
+
+@pytest.fixture
+def made(tiny_model: schema.Model, tiny_detector: Callable[..., Any]) -> Callable[..., Detector]:
+    """Makes an untrained detector whose votes differ much: `made(k=7, pooler="psroi_align")`."""
+
+    def make(classes: int = 3, **head: Any) -> Detector:
+        roi_head = schema.RFCN(reduction=16, **head)
+        postprocess = schema.PostProcess(score_threshold=0.0)
+        model = tiny_detector(classes=classes, roi_head=roi_head, postprocess=postprocess)
+        with torch.no_grad():
+            model.roi_head.score_maps.weight.mul_(3000)
+        config = schema.Config(
+            model=tiny_model.model_copy(update={"roi_head": roi_head, "postprocess": postprocess}),
+            data=schema.Data(test_short_side=64, train_short_sides=(64,), max_long_side=96),
+        )
+        names = [f"class{number}" for number in range(1, classes + 1)]
+        return Detector(model, class_names=names, config=config)
+
+    return make
+
+
+@pytest.mark.parametrize("pooler", ["psroi_pool", "psroi_align"])
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_the_votes_of_every_class_average_to_the_models_logits(
+    made: Callable[..., Detector], photo: np.ndarray, k: int, pooler: str
+) -> None:
+    detector = made(k=k, pooler=pooler)
+    found = detector.predict(photo)
+    model = detector.model
+    with torch.inference_mode():  # the road of prediction, all proposals
+        batch = detector.batch([photo])
+        features = model.features(batch)
+        boxes, _ = model.proposer(batch, features)
+        logits = model.roi_head(features.roi, model.rois(boxes)).class_logits
+    for index in (0, 1, len(found) // 2, len(found) - 1):
+        explanation = explain_detection(detector, photo, index)
+        row = int(found.rois[index])
+        assert explanation.hit.votes.shape == (4, k, k)
+        own = logits[row].double()
+        assert own.abs().max() > 0.1
+        torch.testing.assert_close(explanation.hit.logits, own, atol=1e-5, rtol=0)
+        assert explanation.class_names[0] == "background"
+        assert explanation.label == int(found.labels[index])
+        assert explanation.score == pytest.approx(float(found.scores[index]), abs=1e-5)
+        torch.testing.assert_close(explanation.hit.roi, boxes[0][row])
+
+
+def test_votes_are_means_of_the_maps_that_are_shown(
+    made: Callable[..., Detector], photo: np.ndarray
+) -> None:
+    detector = made(k=3)
+    explanation = explain_detection(detector, photo, 0)
+    rows = detector.model.rois([explanation.hit.roi[None]])
+    pooled = detector.model.roi_head.pooler(explanation.maps[None].double(), rows.double())
+    torch.testing.assert_close(pooled[0], explanation.hit.votes.double(), atol=1e-5, rtol=0)
+
+
+def test_every_place_of_the_roi_is_scored_as_the_head_scores_it(
+    made: Callable[..., Detector], photo: np.ndarray
+) -> None:
+    detector = made(k=3)
+    explanation = explain_detection(detector, photo, 0)
+    assert [one.shift for one in explanation.placements] == list(SHIFTS)
+    assert explanation.placements[0].shift == (0.0, 0.0)
+    rois = shifted(explanation.hit.roi)
+    with torch.inference_mode():
+        features = detector.model.features(detector.batch([photo]))
+        logits = detector.model.roi_head(features.roi, detector.model.rois([rois])).class_logits
+    for one, roi, row in zip(explanation.placements, rois, logits, strict=True):
+        torch.testing.assert_close(one.roi, roi)
+        torch.testing.assert_close(one.logits, row.double(), atol=1e-5, rtol=0)
+    sides = explanation.hit.roi[2:] - explanation.hit.roi[:2]
+    moved = (explanation.miss.roi - explanation.hit.roi)[:2]
+    torch.testing.assert_close(moved, sides * torch.tensor(explanation.miss.shift))
+
+
+def test_the_box_is_that_of_the_detection_at_the_networks_size(
+    made: Callable[..., Detector], photo: np.ndarray
+) -> None:
+    detector = made(k=3)
+    explanation = explain_detection(detector, photo, 0)
+    assert explanation.image.shape == (64, 85, 3)  # of 48 x 64
+    box = detector.predict(photo).boxes[0] * torch.tensor([85 / 64, 64 / 48, 85 / 64, 64 / 48])
+    torch.testing.assert_close(explanation.box, box, atol=1e-3, rtol=0)
+
+
+def test_the_detections_of_one_class_are_counted(
+    made: Callable[..., Detector], photo: np.ndarray
+) -> None:
+    detector = made(k=3)
+    found = detector.predict(photo)
+    for name in set(found.names):
+        places = [number for number, one in enumerate(found.names) if one == name]
+        assert explain_detection(detector, photo, 0, class_name=name).index == places[0]
+        assert (
+            explain_detection(detector, photo, len(places) - 1, class_name=name).index
+            == (places[-1])
+        )
+        with pytest.raises(IndexError, match=f"of class '{name}' of a picture with {len(places)}"):
+            explain_detection(detector, photo, len(places), class_name=name)
+    with pytest.raises(ConfigError, match=r"no class 'clas1'. Did you mean 'class1'\?"):
+        explain_detection(detector, photo, 0, class_name="clas1")
+
+
+def test_one_class_has_background_beside_it(
+    made: Callable[..., Detector], photo: np.ndarray
+) -> None:
+    explanation = explain_detection(made(classes=1, k=3), photo, 0)
+    assert explanation.runner_up == 0
+    assert explanation.hit.votes.shape == (2, 3, 3)

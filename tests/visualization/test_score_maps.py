@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from rfcn.visualization.score_maps import ScoreMapView, _largest, _square_around, draw_score_maps
+from rfcn.visualization.score_maps import (
+    ScoreMapView,
+    _largest,
+    _square_around,
+    draw_score_maps,
+    film,
+)
 
 
 def view(k=3, height=96, width=128, value=1.0, roi=(32.0, 24.0, 80.0, 72.0)):
@@ -125,3 +131,24 @@ def test_wrong_shapes_are_named():
         draw_score_maps(replace(view(), votes=torch.zeros(2, 2)))
     with pytest.raises(ValueError, match="uint8"):
         draw_score_maps(replace(view(), image=np.zeros((4, 4, 3))))
+
+
+def test_scores_without_a_bin_are_a_column_more():
+    """Red where the score falls without the bin, blue where it rises."""
+    without = torch.tensor([[0.25, 0.75, 0.75], [0.75, 1.0, 0.75], [0.75, 0.75, 0.75]])
+    plain, more = view(value=0.0), replace(view(value=0.0), scores_without=without)
+    drawn = draw_score_maps([more, plain], heading="words")
+    assert drawn.shape == (1020 + 75, 1910, 3)
+    column = drawn[:600, 1530:]
+    assert reddish(column).any()
+    assert bluish(column).any()
+    assert (drawn[700:, 1560:] == 255).all(), "the plain view has none"
+    with pytest.raises(ValueError, match=r"scores_without must be \[k, k\], not \[2, 2\]"):
+        draw_score_maps(replace(view(), scores_without=torch.zeros(2, 2)))
+
+
+def test_a_film_is_clear_at_zero_and_full_at_the_largest():
+    colours = film(np.array([[0.0, 4.0, -4.0, 9.0]]), 4.0)
+    assert colours[0, :, 3].tolist() == pytest.approx([0, 0.85, 0.85, 0.85])
+    assert colours[0, 1, 0] > colours[0, 1, 2]
+    assert colours[0, 2, 0] < colours[0, 2, 2]
