@@ -88,12 +88,12 @@ def explain_detection(
 
 def has_score_maps(detector: Detector) -> bool:
     """Whether there are score maps to explain a detection with: one look at them, not several."""
-    head = getattr(detector.model, "roi_head", None)
+    head = getattr(detector.predictor, "roi_head", None)
     return isinstance(head, RFCNHead) and isinstance(detector.tester, OneLook)
 
 
 def _parts_of(detector: Detector) -> tuple[TwoStageDetector, RFCNHead]:
-    model = detector.model
+    model = detector.predictor
     if not isinstance(model, TwoStageDetector) or not isinstance(model.roi_head, RFCNHead):
         head = type(getattr(model, "roi_head", model)).__name__
         raise ConfigError(
