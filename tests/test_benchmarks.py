@@ -100,7 +100,7 @@ SMALL = {
 
 def test_every_operator_has_a_benchmark():
     scripts = {file.stem.removeprefix("bench_") for file in FOLDER.glob("bench_*.py")}
-    assert scripts == {*SMALL, "head", "loader", "systems"}
+    assert scripts == {*SMALL, "guards", "head", "loader", "systems"}
 
 
 @pytest.mark.parametrize("op", SMALL)
@@ -227,7 +227,7 @@ def test_loaders_give_the_same_pictures_and_boxes(method, monkeypatch, tmp_path)
 
 def test_guards_are_timed_on_the_steps_of_the_bare_loop(method, tmp_path):
     guards = importlib.import_module("bench_guards")
-    config = guards.config_of(64, {"type": "tiny", "width": 8, "weights": "none"})
+    config = guards.config_of(64, {"type": "tiny", "width": 8})
     weights = []
     for name in ("guarded", "bare"):
         (tmp_path / name).mkdir()

@@ -125,7 +125,7 @@ def test_unusual_settings_arrive_where_they_work():
         "background_iou": 0.12,
         "box_std": (1, 2, 3, 4),
     }
-    assert vars(detector.roi_loss) == {"box_weight": 2.5}
+    assert vars(detector.roi_loss) == {"box_weight": 2.5, "figures": {}}
     post = detector.postprocess
     assert (post.score_threshold, post.suppression.threshold) == (0.05, 0.45)
     assert (post.max_detections, post.box_std) == (9, (1, 2, 3, 4))

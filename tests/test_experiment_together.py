@@ -50,7 +50,7 @@ class Square:
 
     def __init__(self, pictures: VOCDataset) -> None:
         self.pictures = pictures
-        self.sizes = [(96, 96)] * len(pictures)
+        self.ids, self.sizes = pictures.ids, [(96, 96)] * len(pictures)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -76,7 +76,7 @@ def test_a_detection_that_is_not_there(detector: Detector, image) -> None:
 
 def test_a_head_without_score_maps(trained_run, image) -> None:
     detector = Detector.from_pretrained(trained_run.weights)
-    detector.model.roi_head = torch.nn.Identity()
+    detector.predictor.roi_head = torch.nn.Identity()
     with pytest.raises(ConfigError, match="no position-sensitive score maps"):
         explain(detector, image, 0)
 
