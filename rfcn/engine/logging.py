@@ -34,6 +34,7 @@ class StepRecord:
     gradient_norm: float
     """Before it was shortened."""
     images: int
+    """Pictures of the step, of all processes."""
     data_seconds: float
     """Waited for the batch."""
     seconds: float

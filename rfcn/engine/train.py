@@ -137,7 +137,8 @@ def _record(
     step: int, lr: float, found: Found, pieces: Sequence[Batch], times: tuple[float, float]
 ) -> StepRecord:
     """A step for the log. times: seconds that it waited for data, and that it took."""
-    images = sum(len(batch) for batch, _ in pieces)
+    batch = max((batch for batch, _ in pieces), key=lambda one: one.share)
+    images = round(len(batch) / batch.share) if batch.share else 0  # of all processes
     numbers = found.loss, found.losses, found.gradient_norm
     return StepRecord(step, lr, *numbers, images, *times, found.figures)
 

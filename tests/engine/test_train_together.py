@@ -145,6 +145,12 @@ def test_pieces_make_the_steps_of_one_batch(pieces, tmp_path, whole):
 
 
 @pytest.mark.parametrize("name", ["one_piece", "two_pieces"])
+def test_the_log_counts_the_pictures_of_all(name, two):
+    written = (two / name / "0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images"] for line in written] == [4, 8, 11, 15, 19, 23, 27, 31]
+
+
+@pytest.mark.parametrize("name", ["one_piece", "two_pieces"])
 def test_processes_make_the_steps_of_one(name, two, whole):  # D8
     for rank in (0, 1):
         assert_same_run(two / name / f"{rank}.pt", whole)
