@@ -5,6 +5,7 @@ limits of the machine ask for something else.
 """
 
 import atexit
+import multiprocessing.util
 import os
 import re
 import resource
@@ -195,6 +196,15 @@ def ended_with(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
     finally:
         end()
         atexit.unregister(end)
+
+
+@atexit.register  # later than multiprocessing.util registered its own, and so run before that
+def _end_what_is_left() -> None:
+    """Python sends daemonic children SIGTERM when it ends, which ours do not heed, and then waits
+    for them for ever."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def start_worker(strategy: str, _: int) -> None:

@@ -4,6 +4,8 @@ import itertools
 import os
 import resource
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -235,3 +237,23 @@ def test_t11_a_small_shared_memory_costs_workers_not_the_run(
 
 def test_t9_workers_leave_signals_to_the_main_process() -> None:
     assert _digests(4, Signalled(MIXED), workers=1) == _digests(4, Blank(MIXED))
+
+
+# T10
+def test_t10_a_worker_that_was_not_told_does_not_hold_the_end_of_the_process():
+    command = """
+import multiprocessing, signal, time
+import rfcn.datasets.workers
+
+def work(ready):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ready.set()
+    time.sleep(600)
+
+ready = multiprocessing.Event()
+child = multiprocessing.Process(target=work, args=(ready,), daemon=True)
+child.start()
+ready.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", command], timeout=120, check=False)
+    assert ended.returncode == 0
